@@ -1,0 +1,44 @@
+# `make sweep` and `make test` are all a fresh machine needs: whatever they use is installed on first use.
+PYTHON ?= python3
+VENV := .venv
+RUN := OMP_NUM_THREADS=1 $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: setup sweep test test-all check bench claims results ui clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+sweep: $(READY)
+	$(RUN) experiments/sweep_diffusion.py
+
+test: $(READY)
+	$(RUN) -m pytest
+
+test-all: $(READY)
+	$(RUN) -m pytest -m 'slow or not slow'
+
+check: $(READY)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(READY)
+	$(RUN) experiments/bench.py
+
+claims: $(READY)
+	$(RUN) experiments/claims.py
+
+results: $(READY)
+	$(RUN) experiments/results.py
+
+ui: $(READY)
+	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""One run: where it is kept and how it is resumed."""

@@ -1,0 +1,1 @@
+"""What to run: scripts a person reads."""

@@ -1,0 +1,124 @@
+"""Checkpoints: a folder with the state's tensors and a manifest that names the study and every file's SHA-256.
+
+Written aside, synced and renamed, so a folder under its final name is whole; hashed, because `torch.load` does not
+notice a flipped bit; loaded with `weights_only=True`, so nothing of it is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genlib.errors import CheckpointError
+from genlib.state import State
+from genlib.study import Study
+from genlib.training import Launch, start
+
+TENSORS, MANIFEST = "state.pt", "manifest.json"
+
+
+def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path:
+    """Write the state below `folder` as `step-00001234`; an equal one that is there already is kept."""
+    folder = Path(folder)
+    final = folder / f"step-{state.step:08d}"
+    if final.exists():
+        return final
+    buffer = io.BytesIO()
+    torch.save(state.capture(), buffer)
+    payload = buffer.getvalue()
+    manifest = {**study.identity(), "step": state.step, "sha256": {TENSORS: hashlib.sha256(payload).hexdigest()}}
+    aside = folder / f".{final.name}.{uuid.uuid4().hex[:8]}"
+    aside.mkdir(parents=True)
+    try:
+        _write(aside / TENSORS, payload)
+        _write(aside / MANIFEST, json.dumps(manifest, indent=2).encode())
+        os.rename(aside, final)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _sync(folder)
+    return final
+
+
+def load_checkpoint(path: str | Path, study: Study[Any], launch: Launch | None = None) -> State:
+    """The state saved in one checkpoint folder, checked whole and of this very study."""
+    path = Path(path)
+    manifest = _manifest(path)
+    _refuse_other(path, manifest, study)
+    try:
+        payload = (path / TENSORS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged: {TENSORS} cannot be read ({error.strerror}); use an earlier one."
+        ) from error
+    expected = manifest["sha256"][TENSORS]
+    found = hashlib.sha256(payload).hexdigest()
+    if found != expected:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged: {TENSORS} has SHA-256 {found[:12]}…, "
+            f"its manifest says {expected[:12]}…; "
+            "use an earlier one."
+        )
+    launch = launch or Launch()
+    state = start(study, launch)
+    state.restore(torch.load(io.BytesIO(payload), map_location=launch.device, weights_only=True))
+    return state
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """The checkpoint folders below `folder`, oldest step first."""
+    return sorted(Path(folder).glob("step-*"))
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        _ = manifest["study"], manifest["version"], manifest["fields"], manifest["sha256"][TENSORS]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-….") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged: {MANIFEST} is not what was written; use an earlier one."
+        ) from error
+    return dict(manifest)
+
+
+def _refuse_other(path: Path, manifest: dict[str, Any], study: Study[Any]) -> None:
+    """Raise where the checkpoint was made by another study, naming what differs."""
+    ours = json.loads(json.dumps(study.identity()))
+    for what in ("study", "version"):
+        if manifest[what] != ours[what]:
+            raise CheckpointError(
+                f"the checkpoint {path} belongs to another study: "
+                f"its {what} is {manifest[what]}, asked is {ours[what]}."
+            )
+    theirs = manifest["fields"]
+    differ = [name for name in {**theirs, **ours["fields"]} if theirs.get(name) != ours["fields"].get(name)]
+    if differ:
+        said = ", ".join(f"{name} is {theirs.get(name)}, asked is {ours['fields'].get(name)}" for name in differ)
+        raise CheckpointError(
+            f"the checkpoint {path} belongs to another study: its {said}; train that one, or start this one anew."
+        )
+
+
+def _write(path: Path, payload: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

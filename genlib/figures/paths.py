@@ -1,0 +1,97 @@
+"""Paths of points through time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from genlib.figures.style import BLUE, CLASSES, QUIET, RED, Plane, ends, panels, show_plane, styled, timed_path
+
+
+@styled
+def forward_reverse(
+    forward: Float[np.ndarray, "t 2"], back: Float[np.ndarray, "t 2"], times: Float[np.ndarray, " t"], plane: Plane
+) -> Figure:
+    """One point's way into noise, and the way back from where it ended, coloured by time."""
+    figure, axes = panels(1, 2, size=(4.2, 4.0))
+    room = _room(plane, forward, back)
+    show_plane(axes[0], plane, room=room)
+    timed_path(axes[0], forward, times, width=1.0)
+    axes[0].set_title("forward: data to noise")
+    show_plane(axes[1], plane, room=room)
+    lines = timed_path(axes[1], back, times[::-1], width=2.4)
+    axes[1].set_title("reverse: noise to data (DDIM)")
+    figure.colorbar(lines, ax=axes, label="time $t$", shrink=0.8)
+    return figure
+
+
+@styled
+def one_noise(paths: Float[np.ndarray, "k t 2"], times: Float[np.ndarray, " t"], plane: Plane) -> Figure:
+    """Several reverse paths from one noise: under a deterministic sampler they lie on each other."""
+    figure, axes = panels(1, 1, size=(4.9, 4.2))
+    show_plane(axes[0], plane, room=_room(plane, *paths))
+    for path in paths:
+        lines = timed_path(axes[0], path, times)
+    spread = float(np.ptp(paths[:, -1], axis=0).max())
+    axes[0].set_title(f"{len(paths)} DDIM paths from one noise; end points differ by {spread:.1g}")
+    figure.colorbar(lines, ax=axes[0], label="time $t$", shrink=0.85)
+    return figure
+
+
+@styled
+def path_groups(
+    groups: Mapping[str, Float[np.ndarray, "k t 2"]],
+    plane: Plane,
+    sizes: Float[np.ndarray, " s"],
+    spreads: Float[np.ndarray, "s r"],
+) -> Figure:
+    """Groups of reverse paths, and how far apart they end for perturbed starts.
+
+    `spreads` holds, for each perturbation size, the distance between end points for many starts.
+    """
+    figure, axes = panels(1, len(groups) + 1, size=(3.3, 3.4))
+    room = _room(plane, *(path for paths in groups.values() for path in paths))
+    for ax, (title, paths) in zip(axes, groups.items(), strict=False):
+        show_plane(ax, plane, ticks=False, room=room)
+        for k, path in enumerate(paths):
+            ax.plot(path[:, 0], path[:, 1], color=CLASSES[k], lw=1.3)
+            ends(ax, path, CLASSES[k])
+        ax.set_title(title)
+    ax = axes[-1]
+    low, middle, high = np.quantile(spreads, (0.1, 0.5, 0.9), axis=1)
+    ax.fill_between(sizes, low, high, color=BLUE, alpha=0.2, lw=0, label="10 % to 90 % of starts")
+    ax.plot(sizes, middle, "o-", color=BLUE, ms=4, label="median")
+    ax.plot(sizes, spreads.max(1), "^", color=RED, ms=5, label="furthest of all starts")
+    ax.plot(sizes, sizes, "--", color=QUIET, lw=1, label="as far apart as they started")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("perturbation of the start")
+    ax.set_ylabel("distance of end points")
+    ax.set_title("perturbed starts")
+    ax.legend(fontsize=8.5)
+    return figure
+
+
+@styled
+def class_paths(paths: Float[np.ndarray, "c t 2"], plane: Plane, names: Sequence[str]) -> Figure:
+    """One reverse path per class over the classes' regions."""
+    figure, axes = panels(1, 1, size=(5.6, 4.4))
+    show_plane(axes[0], plane, classes=True, room=_room(plane, *paths))
+    for label, (path, name) in enumerate(zip(paths, names, strict=True)):
+        axes[0].plot(path[:, 0], path[:, 1], color=CLASSES[label], lw=2, label=name)
+        ends(axes[0], path, CLASSES[label])
+    axes[0].legend(title="class", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    axes[0].set_title("one reverse path per class (hollow: noise, full: sample)")
+    return figure
+
+
+def _room(plane: Plane, *paths: Float[np.ndarray, "t 2"]) -> float:
+    """How much wider than the plane the view must be to hold all paths."""
+    points = np.concatenate(paths)
+    reach = 1.0
+    for axis, (low, high) in enumerate((plane.xlim, plane.ylim)):
+        reach = max(reach, float(np.abs(points[:, axis] - (low + high) / 2).max()) / ((high - low) / 2) * 1.08)
+    return reach

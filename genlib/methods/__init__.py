@@ -1,0 +1,1 @@
+"""Losses, samplers and likelihoods, as functions."""

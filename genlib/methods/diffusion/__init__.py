@@ -1,0 +1,30 @@
+"""Diffusion: schedules, denoisers, the loss, samplers and likelihoods."""
+
+from genlib.methods.diffusion.denoisers import NoisePredictor, PlainDenoiser, PreconditionedDenoiser, guided
+from genlib.methods.diffusion.likelihood import Bound, log_prob, variational_bound
+from genlib.methods.diffusion.loss import Weighting, denoising_loss
+from genlib.methods.diffusion.samplers import EVALUATIONS, SAMPLERS, SamplerName, path, reverse, sample, start_std
+from genlib.methods.diffusion.schedules import SCHEDULES, DiscreteLinear, Schedule, ScheduleName
+
+__all__ = [
+    "EVALUATIONS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Bound",
+    "DiscreteLinear",
+    "NoisePredictor",
+    "PlainDenoiser",
+    "PreconditionedDenoiser",
+    "SamplerName",
+    "Schedule",
+    "ScheduleName",
+    "Weighting",
+    "denoising_loss",
+    "guided",
+    "log_prob",
+    "path",
+    "reverse",
+    "sample",
+    "start_std",
+    "variational_bound",
+]

@@ -1,0 +1,107 @@
+"""Denoisers: modules that tell the noise in x = x₀ + σε.
+
+Both kinds answer `denoiser(x, sigma, y)` with the predicted noise ε̂, which is at once the velocity dx/dσ of the
+probability flow; the predicted clean point is x − σε̂. They differ in what the network inside has to learn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+NoisePredictor = Callable[[Tensor, Tensor], Tensor]
+"""(x (n, …), σ () or (n,)) → ε̂ (n, …): a denoiser whose class and guidance are settled."""
+
+
+class PlainDenoiser(nn.Module):
+    """ε̂ = net(x, t[, class]): the network predicts the noise itself, as in DDPM.
+
+    Time is ln σ, scaled to [0, 1] between the schedule's ends; for σ = exp(k(t−1)) that is t. Under a
+    variance-preserving schedule the network sees the point in that schedule's coordinates, x/√(1+σ²).
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        lowest: float,
+        highest: float,
+        preserving: bool = False,
+        labels: nn.Module | None = None,
+        features: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.labels, self.features = net, labels, features
+        self._preserving = preserving
+        self._log_lowest, self._log_span = math.log(lowest), math.log(highest / lowest)
+
+    def forward(
+        self,
+        x: Float[Tensor, "n d"],
+        sigma: Float[Tensor, ""] | Float[Tensor, " n"],
+        y: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n d"]:
+        sigma = sigma.expand(len(x)).unsqueeze(1)
+        time = (sigma.log() - self._log_lowest) / self._log_span
+        if self._preserving:
+            x = x * (1 + sigma * sigma).rsqrt()
+        return self.net(_inputs(x, time, y, self.features, self.labels))
+
+
+class PreconditionedDenoiser(nn.Module):
+    """EDM's preconditioning (Karras et al., 2022, Table 1): the network sees and predicts unit variance at every σ.
+
+    With data of variance s² along each axis: x̂₀ = s²/(s²+σ²)·x + σs/√(s²+σ²)·net(x/√(s²+σ²), ln σ / 4). Written for the
+    noise, ε̂ = σ/(s²+σ²)·x − s/√(s²+σ²)·net(…), nothing cancels at small σ.
+    """
+
+    def __init__(
+        self, net: nn.Module, *, data_std: float, labels: nn.Module | None = None, features: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.net, self.labels, self.features = net, labels, features
+        self._data_std = data_std
+
+    def forward(
+        self,
+        x: Float[Tensor, "n d"],
+        sigma: Float[Tensor, ""] | Float[Tensor, " n"],
+        y: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n d"]:
+        sigma = sigma.expand(len(x)).unsqueeze(1)
+        total = sigma * sigma + self._data_std**2
+        scale = total.rsqrt()
+        net = self.net(_inputs(x * scale, sigma.log() / 4, y, self.features, self.labels))
+        return sigma / total * x - self._data_std * scale * net
+
+
+def _inputs(x: Tensor, time: Tensor, y: Tensor | None, features: nn.Module | None, labels: nn.Module | None) -> Tensor:
+    """What the network sees: the point (or features of it), the time, the class embedding."""
+    parts = [x if features is None else features(x), time]
+    if labels is not None and y is not None:
+        parts.append(labels(y))
+    return torch.cat(parts, 1)
+
+
+def guided(
+    denoiser: nn.Module, y: Int[Tensor, " n"] | None, *, guidance: float = 1.0, no_class: int | None = None
+) -> NoisePredictor:
+    """The denoiser with its class settled: ε̂ = ε̂(∅) + w·(ε̂(y) − ε̂(∅)); at w = 1 the conditional one alone.
+
+    Arguments:
+        no_class: the label that stands for no class, in models trained with label dropout. Ho & Salimans, 2022.
+    """
+    if y is None:
+        return lambda x, sigma: denoiser(x, sigma)
+    if guidance == 1.0 or no_class is None:
+        return lambda x, sigma: denoiser(x, sigma, y)
+
+    def both(x: Tensor, sigma: Tensor) -> Tensor:
+        free = denoiser(x, sigma, torch.full_like(y, no_class))
+        return free + guidance * (denoiser(x, sigma, y) - free)
+
+    return both

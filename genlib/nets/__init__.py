@@ -1,0 +1,1 @@
+"""Plain modules: keyword arguments, no config objects."""

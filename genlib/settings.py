@@ -1,0 +1,129 @@
+"""What a field of a study may hold: its type, its range, and whether it makes the model or only looks at it.
+
+A field is declared once, `width: int = setting(256, low=1)`, and from that declaration come the command line, the
+search space's names, the MLflow parameters and the checks below. Values are coerced to the annotated type before
+anything is hashed, so `1`, `1.0` and `numpy.int64(1)` are the same setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, field, fields
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from genlib.errors import InputError
+
+
+def setting(
+    default: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    evaluation: bool = False,
+) -> Any:
+    """Declare a field of a study.
+
+    Arguments:
+        default: the value of the `report` preset.
+        low, high: the smallest and largest value allowed.
+        above, below: the same, with the bound itself excluded.
+        evaluation: the field only looks at a trained model (`sampling_steps`); it does not make it.
+    """
+    metadata = {"low": low, "high": high, "above": above, "below": below, "evaluation": evaluation}
+    return field(default=default, metadata=metadata)
+
+
+def is_evaluation(declared: Field[Any]) -> bool:
+    """True where the field looks at a trained model, False where it makes one."""
+    return bool(declared.metadata.get("evaluation", False))
+
+
+def allowed(cls: type, name: str) -> str:
+    """The values a field takes, in words: `an integer of at least 1`."""
+    hint = _hints(cls)[name]
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    metadata = cls.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+    bounds = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
+    limits = " and ".join(f"{word} {metadata[key]:g}" for key, word in bounds.items() if metadata.get(key) is not None)
+    if get_origin(hint) is tuple:
+        return f"a list, each {words[get_args(hint)[0]]} {limits}".rstrip()
+    return words.get(hint, str(hint)) + (f" of {limits}" if limits.startswith("at") else f" {limits}").rstrip()
+
+
+def refuse_unknown(cls: type, names: Iterable[str]) -> None:
+    """Raise for a field the study does not have, with the nearest name it does have."""
+    known = [f.name for f in fields(cls)]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(f"{cls.__name__} has no field '{name}': {hint}Its fields are {', '.join(known)}.")
+
+
+def coerce(cls: type, name: str, value: Any) -> Any:
+    """The value as the field's own type, or one sentence that says why not."""
+    refusal = InputError(f"{cls.__name__}.{name}: got {value!r}; allowed is {allowed(cls, name)}.")
+    hint = _hints(cls)[name]
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise refusal
+        return str(value)
+    if get_origin(hint) is tuple:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise refusal
+        values = tuple(_scalar(get_args(hint)[0], item) for item in value)
+    else:
+        values = (_scalar(hint, value),)
+    metadata = cls.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    if any(item is None or not _within(item, metadata) for item in values):
+        raise refusal
+    return values if get_origin(hint) is tuple else values[0]
+
+
+def default_of(declared: Field[Any]) -> Any:
+    """A field's default; every field of a study has one."""
+    if declared.default is MISSING:
+        raise TypeError(
+            f"the field '{declared.name}' needs a default: every study must be constructible without arguments"
+        )
+    return declared.default
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _scalar(kind: type, value: Any) -> Any:
+    """`value` as a plain bool, int, float or str, or None where that would change it."""
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()
+    if kind is bool:
+        return value if isinstance(value, bool) else None
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
+        return None
+    if kind is int:
+        return int(float(value)) if float(value).is_integer() else None
+    return float(value)
+
+
+def _within(value: Any, metadata: Any) -> bool:
+    if isinstance(value, (bool, str)):
+        return True
+    low, high, above, below = (metadata.get(key) for key in ("low", "high", "above", "below"))
+    return not (
+        (low is not None and value < low)
+        or (high is not None and value > high)
+        or (above is not None and value <= above)
+        or (below is not None and value >= below)
+    )

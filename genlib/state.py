@@ -1,0 +1,79 @@
+"""The state of a training run: all that an uninterrupted run would have in memory, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from genlib.study import Loss
+
+
+class State:
+    """Model, running average, optimizer, and the losses not yet reported. No generators: see `genlib.draws`."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, averaged: bool) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.average = copy.deepcopy(model).requires_grad_(False) if averaged else None
+        self.step = 0
+        self.cpu_seconds = 0.0
+        self._window: dict[str, list[Tensor]] = {}
+
+    def finished(self) -> Any:
+        """The model to look at: the running average where one is kept, in evaluation mode, without gradients."""
+        model = self.average if self.average is not None else copy.deepcopy(self.model).requires_grad_(False)
+        return model.eval()
+
+    def advance(self, decay: float) -> None:
+        """Count an update and let the average follow; it warms up, so that the initial weights are soon forgotten."""
+        if self.average is not None:
+            weight = 1 - min(decay, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
+                for mean, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                    mean.copy_(buffer)
+        self.step += 1
+
+    def remember(self, total: Tensor, loss: Loss) -> None:
+        """Keep this update's losses, on their device, until they are reported."""
+        window = self._window
+        window.setdefault("loss", []).append(total.detach())
+        if len(loss.terms) > 1:
+            for name, term in loss.terms.items():
+                window.setdefault(f"loss/{name}", []).append(term.detach())
+        for name, value in loss.diagnostics.items():
+            window.setdefault(name, []).append(value.detach())
+
+    def take_window(self) -> dict[str, Tensor]:
+        """The losses since the last report, one entry per update; the window is empty afterwards."""
+        window, self._window = self._window, {}
+        return {name: torch.stack(values).float() for name, values in window.items()}
+
+    def capture(self) -> dict[str, Any]:
+        """A copy that later updates do not touch, of tensors and plain values only (safe to load from disk)."""
+        return {
+            "step": self.step,
+            "cpu_seconds": self.cpu_seconds,
+            "model": _copied(self.model.state_dict()),
+            "average": None if self.average is None else _copied(self.average.state_dict()),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "window": {name: torch.stack(values) for name, values in self._window.items()},
+        }
+
+    def restore(self, captured: dict[str, Any]) -> None:
+        """Become what was captured."""
+        self.step = captured["step"]
+        self.cpu_seconds = captured["cpu_seconds"]
+        self.model.load_state_dict(captured["model"])
+        if self.average is not None:
+            self.average.load_state_dict(captured["average"])
+        self.optimizer.load_state_dict(copy.deepcopy(captured["optimizer"]))
+        self._window = {name: list(values.unbind()) for name, values in captured["window"].items()}
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

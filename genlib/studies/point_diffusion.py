@@ -1,0 +1,314 @@
+"""Diffusion on points in the plane, with or without classes: the report's first study (A1, A2).
+
+`report` is the report's own setting: 1,000 fixed points of the square, a 1024-wide network that predicts the noise,
+σ(t) = exp(5(t−1)). `best` beats it with a smaller network: fresh points, EDM preconditioning, Fourier features, a
+running average of the weights and a falling learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from genlib.claims import Claim
+from genlib.data.points import DensityName, PointDensity, Points, density
+from genlib.data.points.square import noise_floor
+from genlib.draws import Draws
+from genlib.errors import InputError
+from genlib.history import History
+from genlib.methods import diffusion
+from genlib.metrics import sliced_wasserstein
+from genlib.metrics.points import likelihood_metrics, sample_metrics
+from genlib.nets.mlp import MLP, Activation, FourierFeatures
+from genlib.study import Data, Drawing, Evaluation, Loss, Study, Tensors, setting
+
+Denoiser = diffusion.PlainDenoiser | diffusion.PreconditionedDenoiser
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointDiffusion(Study[nn.Module]):
+    """Diffusion on a density in the plane whose truth is known."""
+
+    objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
+
+    density: DensityName = setting("square")
+    """The density to learn. All but the square are standardised."""
+    points: int = setting(1_000, low=0)
+    """Fixed training points; 0 draws fresh ones for every batch."""
+    classes: int = setting(0, low=0)
+    """Classes to condition on: all that the density has, or 0 for none."""
+    schedule: diffusion.ScheduleName = setting("exp5")
+    """The noise σ(t): exp(k(t−1)) for k = 3, 5, 10; linear and cosine as in DDPM; geometric and edm from 10⁻³ up."""
+    denoiser: Literal["plain", "preconditioned"] = setting("plain")
+    """What the network predicts: the noise itself, or what EDM's preconditioning leaves to it."""
+    weighting: diffusion.Weighting = setting("noise")
+    """The loss: squared error of the noise, or with EDM's weight."""
+    width: int = setting(1024, low=1)
+    """Features of each hidden layer."""
+    depth: int = setting(2, low=1)
+    """Hidden layers."""
+    activation: Activation = setting("leaky_relu")
+    """Between the layers."""
+    fourier_features: int = setting(0, low=0)
+    """Random frequencies at which the network also sees the point."""
+    fourier_scale: float = setting(1.0, above=0)
+    """Their standard deviation, in periods per unit."""
+    class_embedding: int = setting(64, low=1)
+    """Features that stand for the class."""
+    label_dropout: float = setting(0.0, low=0, below=1)
+    """Share of training points whose class is withheld, so that the model also learns the density without classes."""
+
+    sampler: diffusion.SamplerName = setting("ddim", evaluation=True)
+    """How samples are drawn."""
+    sampling_steps: int = setting(100, low=1, evaluation=True)
+    """Steps from noise to sample."""
+    start: Literal["matched", "standard"] = setting("matched", evaluation=True)
+    """The variance that sampling starts from: σ(1)² plus the data's, or σ(1)² alone as in the report."""
+    guidance: float = setting(1.0, low=0, evaluation=True)
+    """Weight of the class against none (classifier-free guidance); needs label_dropout unless it is 1."""
+    samples: int = setting(10_000, low=50, evaluation=True)
+    """Samples that are measured."""
+    likelihood_points: int = setting(2_000, low=2, evaluation=True)
+    """Real points whose exact likelihood is computed."""
+    likelihood_steps: int = setting(25, low=1, evaluation=True)
+    """Runge–Kutta steps of the likelihood."""
+    bound_draws: int = setting(1_000, low=2, evaluation=True)
+    """Draws of (t, ε) per point in the variational bound."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "report": {},
+        "best": {
+            "points": 0,
+            "schedule": "geometric",
+            "denoiser": "preconditioned",
+            "weighting": "edm",
+            "width": 256,
+            "depth": 3,
+            "activation": "silu",
+            "fourier_features": 32,
+            "fourier_scale": 0.5,
+            "steps": 20_000,
+            "learning_rate": 3e-3,
+            "learning_rate_schedule": "cosine",
+            "ema_decay": 0.999,
+            "validate_every": 2_500,
+            "likelihood_points": 5_000,
+        },
+        "tiny": {
+            "steps": 20,
+            "batch_size": 64,
+            "points": 200,
+            "width": 16,
+            "validate_every": 10,
+            "samples": 200,
+            "sampling_steps": 8,
+            "likelihood_points": 50,
+            "likelihood_steps": 4,
+            "bound_draws": 20,
+        },
+    }
+
+    def check(self) -> None:
+        available = self.truth.classes
+        if self.classes not in (0, available):
+            has = f"{available} classes; use 0 (none) or {available}" if available else "no classes; use 0"
+            raise InputError(f"PointDiffusion.classes: got {self.classes}, but the density '{self.density}' has {has}.")
+        if self.guidance != 1 and not (self.classes and self.label_dropout):
+            raise InputError(
+                f"PointDiffusion.guidance: got {self.guidance:g}, which compares the model with and without classes; "
+                "use 1, or train with classes and label_dropout above 0."
+            )
+        if self.points and self.points < self.classes:
+            raise InputError(
+                f"PointDiffusion.points: got {self.points}; allowed is 0 (fresh points) or at least one per class."
+            )
+
+    @property
+    def truth(self) -> PointDensity:
+        """The density, with all that is known about it."""
+        return density(self.density)
+
+    @property
+    def noise(self) -> diffusion.Schedule:
+        """The noise schedule."""
+        return diffusion.SCHEDULES[self.schedule]
+
+    @property
+    def data_std(self) -> float:
+        """The data's standard deviation along an axis."""
+        return float(self.truth.moments[1][0] ** 0.5)
+
+    def data(self) -> Data:
+        train = self.truth.sample(self.points, self.draws("data"))
+        test = self.truth.sample(self.likelihood_points, self.draws("test"))
+        return Data(_tensors(train), _tensors(test))
+
+    def batch(self, train: Tensors, draws: Draws) -> Tensors:
+        if self.points:
+            return super().batch(train, draws)
+        return _tensors(self.truth.sample(self.batch_size, draws))
+
+    def model(self) -> nn.Module:
+        with self.draws("model").default_generator():
+            features = (
+                FourierFeatures(2, self.fourier_features, scale=self.fourier_scale) if self.fourier_features else None
+            )
+            inputs = (features.outputs if features else 2) + 1 + (self.class_embedding if self.classes else 0)
+            net: nn.Module = MLP(inputs, 2, width=self.width, depth=self.depth, activation=self.activation)
+            labels = nn.Embedding(self.classes + 1, self.class_embedding) if self.classes else None
+            if self.denoiser == "plain":
+                ends = {"lowest": self.noise.lowest, "highest": self.noise.highest}
+                preserving = self.noise.preserving
+                return diffusion.PlainDenoiser(net, **ends, preserving=preserving, labels=labels, features=features)
+            return diffusion.PreconditionedDenoiser(net, data_std=self.data_std, labels=labels, features=features)
+
+    def loss(self, model: nn.Module, batch: Tensors, draws: Draws) -> Loss:
+        x, y = batch["x"], batch.get("y") if self.classes else None
+        sigma = self.noise.sigma(draws.uniform(len(x) * draws.world))
+        noise = draws.normal(len(x) * draws.world, 2)
+        if y is not None and self.label_dropout:
+            y = torch.where(draws.uniform(len(x) * draws.world) < self.label_dropout, self.classes, y)
+        predicted = model(x + sigma.unsqueeze(1) * noise, sigma, y)
+        error = diffusion.denoising_loss(predicted, noise, sigma, weighting=self.weighting, data_std=self.data_std)
+        return Loss({"noise": error})
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module, draws: Draws) -> dict[str, float]:
+        x, y = self.truth.sample(2_000, draws.fork("points"))
+        y = y if self.classes else None
+        sigma = self.noise.sigma(draws.uniform(len(x)))
+        noise = draws.normal(*x.shape)
+        error = diffusion.denoising_loss(model(x + sigma.unsqueeze(1) * noise, sigma, y), noise, sigma).item()
+        metrics = {"validation/loss": error}
+        floor = self.floor()
+        if floor is not None:
+            metrics["validation/excess"] = error - floor
+        count = min(1_000, self.samples)
+        real = self.truth.sample(count, draws.fork("real"))
+        generated = self.generate(model, count, draws.fork("samples"), y=real.y, steps=min(20, self.sampling_steps))
+        metrics["validation/sliced_wasserstein"] = sliced_wasserstein(real.x, generated)
+        return metrics
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
+        y = self.truth.sample(self.samples, draws.fork("labels")).y if self.classes else None
+        x = self.generate(model, self.samples, draws.fork("samples"), y=y)
+        test = self.truth.sample(self.likelihood_points, draws.fork("test"))
+        labels = test.y if self.classes else None
+        metrics = sample_metrics(self.truth, x, y, draws.fork("metrics"))
+        metrics |= likelihood_metrics(self.truth, self.log_prob(model, test.x, labels), labels)
+        samples = {"x": x.cpu().numpy()} | ({"y": y.cpu().numpy()} if y is not None else {})
+        tables = {"log_prob": log_prob_table(self, model, draws.fork("table"))} if self._radial else {}
+        return Evaluation(metrics, samples, tables)
+
+    def figures(self, model: nn.Module, history: History) -> dict[str, Drawing]:
+        from genlib.studies.point_diffusion_figures import draw
+
+        return draw(self, model, history)
+
+    def example(self) -> tuple[Tensor, ...]:
+        x, sigma = torch.zeros(4, 2), torch.ones(4)
+        return (x, sigma, torch.zeros(4, dtype=torch.long)) if self.classes else (x, sigma)
+
+    @classmethod
+    def claims(cls) -> tuple[Claim, ...]:
+        from genlib.studies.point_diffusion_claims import CLAIMS
+
+        return CLAIMS
+
+    # -- what the trained model can do ---------------------------------------------------------------------------------
+
+    def predictor(self, model: nn.Module, y: Tensor | None = None) -> diffusion.NoisePredictor:
+        """The model with its class settled."""
+        no_class = self.classes if self.label_dropout else None
+        return diffusion.guided(model, y if self.classes else None, guidance=self.guidance, no_class=no_class)
+
+    def first_noise(self, count: int, draws: Draws) -> Tensor:
+        """Where sampling starts."""
+        return diffusion.start_std(self.noise.highest, self.data_std, self.start) * draws.normal(count, 2)
+
+    def generate(
+        self, model: nn.Module, count: int, draws: Draws, *, y: Tensor | None = None, steps: int | None = None
+    ) -> Tensor:
+        """Samples, of the classes `y` where the study has classes."""
+        x = self.first_noise(count, draws)
+        sigmas = self.noise.sigmas(steps or self.sampling_steps).to(x)
+        return diffusion.sample(self.predictor(model, y), x, sigmas, draws, diffusion.SAMPLERS[self.sampler])
+
+    @torch.no_grad()
+    def log_prob(self, model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The exact log-density of points under the model."""
+        return diffusion.log_prob(
+            self.predictor(model, y),
+            x,
+            lowest=self.noise.lowest,
+            highest=self.noise.highest,
+            start_std=diffusion.start_std(self.noise.highest, self.data_std, self.start),
+            steps=self.likelihood_steps,
+        )
+
+    def floor(self) -> float | None:
+        """The mean squared error that a perfect model makes in predicting the noise, where it is known."""
+        if self.density != "square" or self.classes:
+            return None
+        times = (torch.arange(1_000, dtype=torch.float64) + 0.5) / 1_000
+        return float(noise_floor(self.noise.sigma(times)).mean())
+
+    @property
+    def _radial(self) -> bool:
+        return self.density == "square" and self.classes > 0
+
+
+def log_prob_table(study: PointDiffusion, model: nn.Module, draws: Draws) -> list[dict[str, Any]]:
+    """log p(x|c) at chosen points of the square: exact, bound with error, truth; `PROBES` says which and why."""
+    x = torch.tensor([probe[1] for probe in PROBES], device=draws.device)
+    y = torch.tensor([probe[2] for probe in PROBES], device=draws.device)
+    exact = study.log_prob(model, x, y)
+    # The flow has no sampling error; what it has is the integrator's, told by halving the steps.
+    coarse = replace(study, likelihood_steps=max(1, study.likelihood_steps // 2)).log_prob(model, x, y)
+    rows = []
+    for k, (name, point, label) in enumerate(PROBES):
+        bound = diffusion.variational_bound(
+            study.predictor(model, y[k : k + 1].expand(study.bound_draws)),
+            x[k : k + 1],
+            draws.fork(name),
+            lowest=study.noise.lowest,
+            highest=study.noise.highest,
+            start_std=diffusion.start_std(study.noise.highest, study.data_std, study.start),
+            samples=study.bound_draws,
+        )
+        rows.append(
+            {
+                "point": name,
+                "x1": point[0],
+                "x2": point[1],
+                "class": label,
+                "log_prob": exact[k].item(),
+                "log_prob_error": (exact[k] - coarse[k]).abs().item(),
+                "bound": -bound.total.item(),
+                "bound_error": bound.error.item(),
+                "truth": study.truth.log_prob(x[k : k + 1], y[k : k + 1]).item(),
+            }
+        )
+    return rows
+
+
+PROBES: tuple[tuple[str, tuple[float, float], int], ...] = (
+    ("inside class 0", (0.1, 0.1), 0),
+    ("inside class 2", (0.5, 0.5), 2),
+    ("class 2, point of class 0", (0.0, 0.0), 2),
+    ("class 0, point of class 3", (0.7, 0.6), 0),
+    ("class 4, point of class 1", (0.3, 0.3), 4),
+    ("class 2, outside the square", (1.3, 0.0), 2),
+    ("corner, class 4", (0.9, 0.9), 4),
+    ("corner, class 3", (0.9, 0.9), 3),
+)
+"""Name, point, class: inside the class, inside the data but another class, outside the data, one corner twice."""
+
+
+def _tensors(points: Points) -> Tensors:
+    return {"x": points.x} if points.y is None else {"x": points.x, "y": points.y}

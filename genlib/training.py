@@ -1,0 +1,214 @@
+"""The training loop: a generator that yields progress and leaves the rest to its caller.
+
+    for progress in train(PointDiffusion()):
+        print(progress.step, progress.metrics)
+
+Print it, journal it, report it to a tuner, stop: whoever iterates decides. The loop knows no files and no cluster.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
+
+import torch
+from torch import nn
+
+from genlib.draws import Draws
+from genlib.errors import Diverged, InputError
+from genlib.history import History
+from genlib.state import State
+from genlib.study import Drawing, Evaluation, Loss, Study, Tensors
+
+S = TypeVar("S", bound=Study[Any])
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where and how a study runs: nothing of it belongs to the study's identity.
+
+    Arguments:
+        device: a torch device.
+        precision: `bfloat16` runs the forward pass under autocast.
+        compile: compile the objective with `torch.compile`.
+        rank, world: this worker and their number; with several, `torch.distributed` is already initialised.
+    """
+
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"device {self.device!r}: torch sees no GPU here; use 'cpu'.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(f"precision: got {self.precision!r}; allowed is one of float32, bfloat16.")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of the forward pass."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+class Objective(nn.Module):
+    """Study and model as one module: what DDP and `torch.compile` wrap."""
+
+    def __init__(self, study: Study[Any], model: nn.Module) -> None:
+        super().__init__()
+        self.study = study
+        self.model = model
+
+    def forward(self, batch: Tensors, draws: Draws) -> Loss:
+        return self.study.loss(self.model, batch, draws)
+
+
+class Progress(NamedTuple):
+    """What the loop yields: the updates made so far, the metrics due at this step, the live state."""
+
+    step: int
+    metrics: dict[str, float]
+    state: State
+
+
+def start(study: Study[Any], launch: Launch | None = None) -> State:
+    """The state before the first update."""
+    launch = launch or Launch()
+    model = study.model().to(launch.device)
+    return State(model, study.optimizer(model), averaged=study.ema_decay > 0)
+
+
+def train(
+    study: Study[Any], state: State | None = None, *, until: int | None = None, launch: Launch | None = None
+) -> Iterator[Progress]:
+    """Train a study, from the start or from a state, to its last update or to update `until`.
+
+    Yields wherever a metric is due (losses every `log_every` updates, as means over them; validation every
+    `validate_every`; both at the end) and at `until`. The state in `Progress` is live: save it before iterating on.
+
+    Raises:
+        Diverged: a loss or a validation metric stopped being finite; carries the last good state.
+    """
+    launch = launch or Launch()
+    state = state or start(study, launch)
+    last = study.steps if until is None else min(until, study.steps)
+    batches = {name: tensor.to(launch.device) for name, tensor in study.data().train.items()}
+    objective = _wrapped(Objective(study, state.model), launch)
+    parameters = list(state.model.parameters())
+    dropout = any(
+        isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in state.model.modules()
+    )
+    varying = study.learning_rate_schedule != "constant" or study.warmup_steps > 0
+    good = state.capture()
+    clock = time.process_time()
+
+    for step in range(state.step, last):
+        draws = Draws(study.seed, "train", step, rank=launch.rank, world=launch.world, device=launch.device)
+        with launch.autocast(), draws.default_generator() if dropout else nullcontext():
+            loss = objective(study.batch(batches, draws), draws)
+        total = torch.stack(list(loss.terms.values())).sum() if len(loss.terms) > 1 else next(iter(loss.terms.values()))
+        state.optimizer.zero_grad()
+        total.backward()
+        if study.clip_norm:
+            nn.utils.clip_grad_norm_(parameters, study.clip_norm)
+        if varying:
+            for group in state.optimizer.param_groups:
+                group["lr"] = study.learning_rate * study.learning_rate_factor(step)
+        state.optimizer.step()
+        state.advance(study.ema_decay)
+        state.remember(total, loss)
+
+        logs = state.step % study.log_every == 0 or state.step == study.steps
+        validates = state.step % study.validate_every == 0 or state.step == study.steps
+        if not (logs or validates or state.step == last):
+            continue
+        metrics: dict[str, float] = {}
+        if logs:
+            metrics.update(_losses(study, state, launch, good))
+        state.cpu_seconds += time.process_time() - clock
+        if validates:
+            metrics.update(_validation(study, state, launch, good))
+            good = state.capture()
+        yield Progress(state.step, metrics, state)
+        clock = time.process_time()
+
+
+@dataclass
+class Trained(Generic[S]):
+    """A finished run in memory: the study, the model to look at, what was reported on the way."""
+
+    study: S
+    model: Any
+    history: History
+    cpu_seconds: float = math.nan
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The study's full metrics."""
+        return self.study.evaluate(self.model, self.study.draws("evaluate"))
+
+    @cached_property
+    def figures(self) -> dict[str, Drawing]:
+        """The study's figures."""
+        return self.study.figures(self.model, self.history)
+
+
+def fit(study: S, launch: Launch | None = None) -> Trained[S]:
+    """Train a study to its end and keep what a notebook wants of it."""
+    state, history = start(study, launch), History()
+    for progress in train(study, state, launch=launch):
+        history.append(progress.step, progress.metrics)
+    return Trained(study, state.finished(), history, state.cpu_seconds)
+
+
+def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:
+    if launch.world > 1:
+        device = torch.device(launch.device)
+        devices = [device.index or 0] if device.type == "cuda" else None
+        # Without broadcast_buffers=False rank 0 would overwrite the other ranks' buffers.
+        objective = nn.parallel.DistributedDataParallel(objective, device_ids=devices, broadcast_buffers=False)
+    if launch.compile:
+        objective.compile()
+    return objective
+
+
+def _losses(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:
+    """Means since the last report, over all workers; empties the window."""
+    window = state.take_window()
+    if launch.world > 1:
+        for values in window.values():
+            torch.distributed.all_reduce(values)
+            values /= launch.world
+    bad = ~torch.isfinite(window["loss"])
+    if bad.any():
+        step = state.step - len(bad) + int(bad.nonzero()[0]) + 1
+        _diverged(study, state, good, f"the loss became {window['loss'][bad][0].item()} at step {step}", launch)
+    return {name: values.mean().item() for name, values in window.items()}
+
+
+def _validation(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:
+    metrics = study.validate(state.finished(), study.draws("validate", device=launch.device))
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            _diverged(study, state, good, f"{name} became {value} at step {state.step}", launch)
+    return metrics
+
+
+def _diverged(study: Study[Any], state: State, good: dict[str, Any], what: str, launch: Launch) -> NoReturn:
+    state.restore(good)
+    if launch.precision == "bfloat16":
+        remedy = "precision (got bfloat16): try float32"
+    else:
+        remedy = f"learning_rate (got {study.learning_rate:g}): try {study.learning_rate / 10:g}"
+        remedy += "" if study.clip_norm else ", or clip_norm 1"
+    raise Diverged(
+        f"{type(study).__name__}: {what}; most likely at fault is {remedy}. The state of step {state.step} is kept.",
+        state,
+    )

@@ -13,6 +13,7 @@ from genlib.claims import Claim, Finding, judge
 from genlib.draws import Draws
 from genlib.errors import CheckpointError, Diverged, InputError
 from genlib.history import History
+from genlib.state import State
 from genlib.studies import STUDIES, PointDiffusion, SpiralDiffusion
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, fit, start, train
@@ -35,6 +36,7 @@ __all__ = [
     "PointDiffusion",
     "Progress",
     "SpiralDiffusion",
+    "State",
     "Study",
     "Trained",
     "checkpoints",

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Model = TypeVar("Model", bound=nn.Module)
+Kind = TypeVar("Kind", bound="Study[Any]")
 Tensors = dict[str, Tensor]
 
 
@@ -94,7 +95,7 @@ class Study(Generic[Model]):
     validate_every: int = setting(500, low=1)
     """Updates between validations; the last update is always validated."""
 
-    def __new__(cls, *args: Any, **given: Any) -> Self:
+    def __new__(cls: type[Kind], *args: Any, **given: Any) -> Kind:
         refuse_unknown(cls, given)
         return super().__new__(cls)
 
@@ -104,7 +105,7 @@ class Study(Generic[Model]):
         self.check()
 
     @classmethod
-    def preset(cls, name: str = "report", /, **overrides: Any) -> Self:
+    def preset(cls: type[Kind], name: str = "report", /, **overrides: Any) -> Kind:
         """The study with a named set of fields, some of them overridden."""
         if name not in cls.presets:
             raise InputError(f"{cls.__name__} has no preset '{name}': it has {', '.join(cls.presets)}.")

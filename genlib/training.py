@@ -50,6 +50,9 @@ class Launch:
             raise InputError(f"device {self.device!r}: torch sees no GPU here; use 'cpu'.")
         if self.precision not in ("float32", "bfloat16"):
             raise InputError(f"precision: got {self.precision!r}; allowed is one of float32, bfloat16.")
+        if self.precision == "bfloat16" and not self.device.startswith("cuda"):
+            # Some CPUs announce bfloat16 instructions and die of them.
+            raise InputError(f"precision: bfloat16 needs a GPU, and device is {self.device!r}; use float32.")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of the forward pass."""

@@ -24,17 +24,17 @@ def loss_curve(
     """The training loss by update, the validation loss, and the floor that no model can get under."""
     figure, axes = panels(1, 1, size=(6.4, 3.6))
     ax = axes[0]
-    ax.plot(steps, losses, color=BLUE, lw=1, alpha=0.8, label="training, means over updates")
+    ax.plot(steps, losses, color=BLUE, lw=1, alpha=0.8, label="training")
     ax.plot(validation_steps, validation, "o-", color=ORANGE, ms=5, label="validation")
     if floor is not None:
-        ax.axhline(floor, color=INK, lw=1.2, ls="--", label=f"floor: {floor:.3f} (posterior variance)")
+        ax.axhline(floor, color=INK, lw=1.2, ls="--", label=f"floor {floor:.3f}: posterior variance")
     shown = np.concatenate((losses[len(losses) // 50 :], validation))
     low, high = float(shown.min()), float(np.quantile(shown, 0.995))
     low = min(low, floor) if floor is not None else low
     ax.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
     ax.set_xlabel("update")
     ax.set_ylabel(label)
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2, handlelength=1.6)
     return figure
 
 

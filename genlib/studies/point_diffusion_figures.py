@@ -85,12 +85,10 @@ class _View:
 
 
 def _loss(study: PointDiffusion, history: History) -> Drawing:
-    steps, losses = history.series("loss")
+    steps, losses = history.series("loss" if study.weighting == "noise" else "noise_mse")
     validation_steps, validation = history.series("validation/loss")
-    plain = study.weighting == "noise"
-    floor = study.floor()
-    label = "mean squared error of the noise, per coordinate" if plain else "loss (training: EDM-weighted)"
-    figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=floor, label=label)
+    label = "squared error of the noise, per coordinate"
+    figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=study.floor(), label=label)
     table = {
         "training": np.column_stack((steps, losses)),
         "validation": np.column_stack((validation_steps, validation)),

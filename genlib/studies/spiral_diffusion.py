@@ -31,6 +31,10 @@ class SpiralDiffusion(Study[nn.Module]):
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
+    steps: int = setting(20_000, low=1)
+    """Updates of the weights."""
+    validate_every: int = setting(2_000, low=1)
+    """Updates between validations; the last update is always validated."""
     schedule: Literal["ddpm"] = setting("ddpm")
     """β rises linearly over `diffusion_steps` discrete steps."""
     diffusion_steps: int = setting(40, low=2)
@@ -50,10 +54,10 @@ class SpiralDiffusion(Study[nn.Module]):
     activation: Activation = setting("relu")
     """Between the layers."""
 
-    sampler: Literal["ddim", "ancestral"] = setting("ancestral", evaluation=True)
+    sampler: diffusion.SamplerName = setting("ancestral", evaluation=True)
     """How samples are drawn; ancestral is DDPM's own."""
     sampling_steps: int = setting(40, low=2, evaluation=True)
-    """Steps from noise to sample, the last one to x̂₀; at most `diffusion_steps`."""
+    """Steps from noise to sample, at most `diffusion_steps`; DDPM's last step goes to x̂₀, the others end at t = 1."""
     samples: int = setting(10_000, low=50, evaluation=True)
     """Samples that are measured."""
     likelihood_points: int = setting(2_000, low=2, evaluation=True)
@@ -62,7 +66,7 @@ class SpiralDiffusion(Study[nn.Module]):
     """Runge–Kutta steps of the likelihood."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "report": {"steps": 5_000},
+        "report": {},
         "best": {
             "points": 0,
             "denoiser": "preconditioned",
@@ -73,6 +77,7 @@ class SpiralDiffusion(Study[nn.Module]):
             "learning_rate_schedule": "cosine",
             "ema_decay": 0.999,
             "validate_every": 2_000,
+            "sampler": "heun",
         },
         "tiny": {
             "steps": 20,
@@ -168,9 +173,9 @@ class SpiralDiffusion(Study[nn.Module]):
         return self.noise.table().to(like)
 
     def sampling_sigmas(self) -> Tensor:
-        """σ along the reverse process, from the last step down and to zero: as many steps as `sampling_steps`."""
+        """σ along the reverse process, from the last step down: as many as `sampling_steps`, and zero for DDPM."""
         levels = self.noise.sigma(torch.linspace(1, 0, self.sampling_steps, dtype=torch.float64))
-        return torch.cat((levels, levels.new_zeros(1))).float()
+        return torch.cat((levels, levels.new_zeros(int(self.sampler == "ancestral")))).float()
 
     def first_noise(self, count: int, draws: Draws) -> Tensor:
         """Pure noise: N(0, I) in DDPM's coordinates, which for standardised data is the matched start."""

@@ -33,7 +33,7 @@ def draw(study: SpiralDiffusion, model: nn.Module, history: History) -> dict[str
 def _loss(history: History) -> Drawing:
     steps, losses = history.series("loss")
     validation_steps, validation = history.series("validation/loss")
-    label = "mean squared error of the noise, per coordinate"
+    label = "squared error of the noise, per coordinate"
     figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=None, label=label)
     return Drawing(
         figure,
@@ -82,7 +82,7 @@ def reverse_with_predictions(
     draws = study.draws(stream)
     sigmas = study.sampling_sigmas()
     whole = diffusion.path(model, study.first_noise(count, draws), sigmas, draws, diffusion.SAMPLERS[study.sampler])
-    steps = len(sigmas) - 1
+    steps = study.sampling_steps
     labels = sorted({round(float(place)) for place in np.linspace(1, steps, 6)}, reverse=True)
     points, clean = [], []
     for t in labels:

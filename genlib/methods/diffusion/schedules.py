@@ -34,7 +34,7 @@ class Schedule:
         """How much of x₀ is left where the noise-to-signal ratio is σ, in the schedule's own coordinates."""
         return (1 + sigma * sigma).rsqrt() if self.preserving else torch.ones_like(sigma)
 
-    def sigmas(self, steps: int) -> Float[Tensor, " steps+1"]:
+    def sigmas(self, steps: int) -> Float[Tensor, " {steps}+1"]:
         """The sampler's grid: σ at t = 1, …, 0 in equal steps of t."""
         if steps < 1:
             raise InputError(f"sampling steps: got {steps}; allowed is an integer of at least 1.")
@@ -65,8 +65,8 @@ class Exponential(Schedule):
 class Geometric(Schedule):
     """σ(t) = σ_min (σ_max/σ_min)^t: equal steps of ln σ between free ends."""
 
-    lowest_sigma: float = 2e-3
-    highest_sigma: float = 1.0
+    lowest_sigma: float = 3e-3
+    highest_sigma: float = 4.0
 
     def sigma(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return self.lowest_sigma * (t * math.log(self.highest_sigma / self.lowest_sigma)).exp()

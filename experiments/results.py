@@ -1,0 +1,91 @@
+"""The README's table: every study's presets over three seeds, mean and 95 % interval, beside the targets.
+
+python experiments/results.py [--storage runs] [--seeds 3] [--preset best]
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from cluster.run import Run
+from genlib import PointDiffusion, SpiralDiffusion, Study
+from genlib.claims import interval
+from tuning.many import run_many
+
+ROWS: dict[str, Study[Any]] = {
+    "PointDiffusion, report": PointDiffusion.preset("report"),
+    "PointDiffusion, best": PointDiffusion.preset("best"),
+    "PointDiffusion, best under exp(5(t−1))": PointDiffusion.preset("best", schedule="exp5"),
+    "PointDiffusion by class, report": PointDiffusion.preset("report", classes=5),
+    "PointDiffusion by class, best": PointDiffusion.preset("best", classes=5),
+    "SpiralDiffusion, report": SpiralDiffusion.preset("report"),
+    "SpiralDiffusion, best": SpiralDiffusion.preset("best"),
+}
+COLUMNS = (
+    "nll",
+    "nll_gap",
+    "c2st",
+    "sliced_wasserstein",
+    "sliced_wasserstein_floor",
+    "coverage",
+    "leakage",
+    "cpu_seconds",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which results."""
+
+    storage: Path = Path("runs")
+    """Where the runs are kept; finished ones are not trained again."""
+    seeds: int = 3
+    """Seeds 0, 1, … per row."""
+    only: str = ""
+    """Only rows whose name contains this."""
+
+
+def evaluate(run: Run) -> dict[str, float]:
+    """Train and measure; the first seed is drawn too."""
+    return run.finish(run.train(), figures=run.study.seed == 0)
+
+
+def main(options: Options) -> None:
+    """Train what is missing and print the table."""
+    rows = {name: study for name, study in ROWS.items() if options.only in name}
+    wanted = {(name, seed): replace(study, seed=seed) for name, study in rows.items() for seed in range(options.seeds)}
+    values = {done.study: done.value for done in run_many(list(wanted.values()), options.storage, evaluate)}
+    measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (name, _), study in wanted.items():
+        for metric, value in values[study].items():
+            measured[name][metric].append(value)
+    table = Table(title=f"mean ± half the 95 % interval over {options.seeds} seeds")
+    table.add_column("study")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for name, metrics in measured.items():
+        table.add_row(name, *(_cell(metrics.get(column)) for column in COLUMNS))
+    Console(width=200).print(table)
+    options.storage.mkdir(exist_ok=True)
+    (options.storage / "results.json").write_text(json.dumps(measured, indent=2))
+    print(f"every metric of every seed: {options.storage / 'results.json'}")
+
+
+def _cell(values: list[float] | None) -> str:
+    if not values:
+        return "–"
+    mean, low, high = interval(values)
+    digits = 0 if mean > 20 else 4
+    return f"{mean:.{digits}f} ± {(high - low) / 2:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,21 @@
+"""Which noise schedule, how many sampling steps, how long a training? Diffusion on the square, compared.
+
+python experiments/sweep_diffusion.py [--storage runs] [--plan]
+"""
+
+from experiments.sweeping import sweep_script
+from genlib import PointDiffusion
+
+STUDY = PointDiffusion.preset(
+    "best", width=128, batch_size=500, likelihood_points=500, samples=2_000, validate_every=500
+)
+SPACE = {
+    "schedule": ("exp3", "exp5", "exp10", "geometric"),
+    "steps": (500, 2_000),
+    "sampling_steps": (5, 20, 100),
+}
+
+if __name__ == "__main__":
+    sweep_script(
+        "diffusion schedules", STUDY, SPACE, metric="sliced_wasserstein", across="sampling_steps", by="schedule"
+    )

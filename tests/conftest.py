@@ -1,0 +1,38 @@
+"""Shapes and types of the functions that take arrays are checked while the tests run (jaxtyping with beartype)."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+SHAPED = ["genlib.data", "genlib.nets", "genlib.methods", "genlib.metrics", "genlib.figures"]
+install_import_hook(SHAPED, "typecheck.checked")
+
+import pytest
+import torch
+
+from genlib import STUDIES
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=STUDIES, ids=lambda kind: kind.title())
+def kind(request):
+    """Every study, in turn."""
+    return request.param
+
+
+VARIANTS = {
+    "point-diffusion by class": ("point-diffusion", {"classes": 5, "label_dropout": 0.2, "ema_decay": 0.9}),
+    "point-diffusion best": ("point-diffusion", {"points": 0, "denoiser": "preconditioned", "weighting": "edm"}),
+    "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
+}
+
+
+@pytest.fixture(params=[*(kind.title() for kind in STUDIES), *VARIANTS])
+def tiny(request):
+    """Every study's tiny preset, and variants that exercise what the presets leave off."""
+    by_title = {kind.title(): kind for kind in STUDIES}
+    title, fields = VARIANTS.get(request.param, (request.param, {}))
+    return by_title[title].preset("tiny", **fields)

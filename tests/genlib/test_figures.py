@@ -1,0 +1,73 @@
+"""Every figure draws, is labelled, keeps its arrays, and leaves matplotlib as it found it."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from genlib import fit
+from genlib.data.points import density
+from genlib.figures.planes import plane_of
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    made = {}
+
+    def draw(study):
+        if study not in made:
+            before = dict(matplotlib.rcParams)
+            run = fit(study)
+            made[study] = (run.figures, before == dict(matplotlib.rcParams))
+        return made[study]
+
+    return draw
+
+
+def test_figures_draw_and_leave_no_trace(tiny, drawn, tmp_path):
+    figures, untouched = drawn(tiny)
+    assert untouched
+    for name, (figure, arrays) in figures.items():
+        figure.savefig(tmp_path / f"{name}.png", dpi=40)
+        assert (tmp_path / f"{name}.png").stat().st_size > 1_000, name
+        assert arrays, name
+        assert all(np.isfinite(array).all() for array in arrays.values() if name != "point_likelihoods"), name
+        shown = [axes for axes in figure.axes if axes.get_visible()]
+        words = [axes.get_title(loc="left") + axes.get_xlabel() + axes.get_ylabel() for axes in shown]
+        assert all(words), name
+
+
+def test_planes_have_equal_axes(tiny, drawn):
+    for name, (figure, _) in drawn(tiny)[0].items():
+        for axes in figure.axes:
+            if axes.images:
+                assert axes.get_aspect() == 1.0, name
+
+
+def test_studies_draw_what_the_reports_showed(drawn):
+    from genlib import PointDiffusion, SpiralDiffusion
+
+    plain = drawn(PointDiffusion.preset("tiny"))[0]
+    assert set(plain) == {
+        "loss", "forward_and_reverse", "one_step_denoising", "samples", "sampling_steps", "schedules", "one_noise",
+        "reverse_paths", "starting_variance",
+    }  # fmt: skip
+    by_class = drawn(PointDiffusion.preset("tiny", classes=5))[0]
+    assert set(by_class) - set(plain) == {
+        "classes", "class_paths", "class_samples", "class_likelihoods", "point_likelihoods",
+    }  # fmt: skip
+    assert set(drawn(SpiralDiffusion.preset("tiny"))[0]) == {"loss", "noising", "samples", "denoising"}
+
+
+@pytest.mark.parametrize("name", ["square", "spiral", "moons", "gaussians", "rings", "course_rings", "checkerboard"])
+def test_planes_hold_the_density(name):
+    from genlib import Draws
+
+    d = density(name)
+    plane = plane_of(d, classes=bool(d.classes))
+    x = d.sample(2_000, Draws(0, "x")).x.numpy()
+    assert (x[:, 0] > plane.xlim[0]).all() and (x[:, 0] < plane.xlim[1]).all()  # noqa: PT018
+    assert (x[:, 1] > plane.ylim[0]).all() and (x[:, 1] < plane.ylim[1]).all()  # noqa: PT018
+    height, width = plane.region.shape
+    column = ((x[:, 0] - plane.xlim[0]) / (plane.xlim[1] - plane.xlim[0]) * width).astype(int)
+    row = ((x[:, 1] - plane.ylim[0]) / (plane.ylim[1] - plane.ylim[0]) * height).astype(int)
+    assert (plane.region[row, column] >= 0).mean() > 0.93

@@ -1,0 +1,201 @@
+"""The loop: exact resume, the same bits with any cadence of stops, clear words when a loss is lost."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from genlib import Diverged, History, InputError, Launch, PointDiffusion, load_checkpoint, save_checkpoint, start, train
+from genlib.study import Loss
+
+
+def uninterrupted(study):
+    state, history = start(study), History()
+    for progress in train(study, state):
+        history.append(progress.step, progress.metrics)
+    return state, history
+
+
+def assert_same(a, b):
+    assert a.step == b.step
+    one, other = a.capture(), b.capture()
+    for part in ("model", "average"):
+        if one[part] is None:
+            assert other[part] is None
+            continue
+        for name in one[part]:
+            assert torch.equal(one[part][name], other[part][name]), name
+
+
+def test_stopped_anywhere_and_continued_is_bit_for_bit_the_same(tiny, tmp_path):
+    whole, expected = uninterrupted(tiny)
+    stops = sorted(random.Random(tiny.title()).sample(range(1, tiny.steps), 4))
+    state, history = start(tiny), History()
+    for stop in [*stops, tiny.steps]:
+        for progress in train(tiny, state, until=stop):
+            if progress.metrics:
+                history.append(progress.step, progress.metrics)
+        assert state.step == stop
+        saved = save_checkpoint(tmp_path, tiny, state)
+        torch.manual_seed(stop)  # whatever the caller does to its own generators
+        state = load_checkpoint(saved, tiny)
+    assert_same(state, whole)
+    assert history.rows == expected.rows
+
+
+def test_training_learns(tiny):
+    from dataclasses import replace
+
+    study = replace(tiny, steps=300, learning_rate=3e-3, width=32)
+    _, history = uninterrupted(study)
+    _, losses = history.series("loss")
+    assert losses[-5:].mean() < losses[0]
+
+
+def test_history_has_losses_at_the_cadence_and_validation_at_its_own(tiny):
+    _, history = uninterrupted(tiny)
+    assert history.series("loss")[0].tolist() == [10, 20]
+    assert tiny.objective[0] in history.names()
+
+
+def test_gradients_reach_every_parameter(tiny):
+    model = tiny.model()
+    draws = tiny.draws("train")
+    loss = tiny.loss(model, tiny.batch(tiny.data().train, draws), draws)
+    sum(loss.terms.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_model_follows_from_the_seed_alone(tiny):
+    torch.manual_seed(5)
+    first = tiny.model().state_dict()
+    torch.manual_seed(6)
+    second = tiny.model().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_ema_is_what_is_evaluated():
+    study = PointDiffusion.preset("tiny", ema_decay=0.9)
+    state, _ = uninterrupted(study)
+    live, average = state.model.state_dict(), state.finished().state_dict()
+    assert any(not torch.equal(live[name], average[name]) for name in live)
+
+
+def test_warmup_and_cosine():
+    study = PointDiffusion.preset("tiny", learning_rate_schedule="cosine", warmup_steps=4)
+    factors = [study.learning_rate_factor(step) for step in range(study.steps)]
+    assert factors[0] == pytest.approx(0.25)
+    assert max(factors) > 0.8
+    assert factors[-1] < 0.02
+
+
+def test_several_terms_and_diagnostics_are_reported_by_name():
+    class Split(PointDiffusion):
+        def loss(self, model, batch, draws):
+            (term,) = super().loss(model, batch, draws).terms.values()
+            return Loss({"first": 0.25 * term, "second": 0.75 * term}, {"norm": term.sqrt()})
+
+    split, whole = Split.preset("tiny"), PointDiffusion.preset("tiny")
+    metrics = [progress.metrics for progress in train(split)][-1]
+    expected = [progress.metrics for progress in train(whole)][-1]
+    assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert metrics["loss/first"] * 3 == pytest.approx(metrics["loss/second"])
+    assert metrics["norm"] > 0
+
+
+class Breaks(PointDiffusion):
+    """A study whose loss is lost at update 17."""
+
+    def loss(self, model, batch, draws):
+        terms = super().loss(model, batch, draws).terms
+        factor = float("nan") if draws.stream == "train" and draws.step == 16 else 1.0
+        return Loss({name: term * factor for name, term in terms.items()})
+
+
+def test_a_lost_loss_stops_with_step_and_remedy_and_the_last_good_state():
+    study = Breaks.preset("tiny", learning_rate=0.5)
+    with pytest.raises(Diverged) as stopped:
+        list(train(study))
+    message = str(stopped.value)
+    assert "the loss became nan at step 17" in message
+    assert "learning_rate (got 0.5)" in message
+    assert "clip_norm" in message
+    state = stopped.value.state
+    assert state.step == 10  # the last validation before it
+    assert all(tensor.isfinite().all() for tensor in state.model.state_dict().values())
+    reference = start(study)
+    list(train(study, reference, until=10))
+    assert_same(state, reference)
+
+
+def test_a_real_divergence_is_caught():
+    study = PointDiffusion.preset("tiny", learning_rate=1e30, steps=100)
+    with pytest.raises(Diverged, match="learning_rate"):
+        list(train(study))
+
+
+def test_impossible_launches_are_refused():
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="torch sees no GPU here; use 'cpu'"):
+            Launch(device="cuda")
+    with pytest.raises(InputError, match=r"precision: got 'float16'.*float32, bfloat16"):
+        Launch(precision="float16")
+    with pytest.raises(InputError, match="bfloat16 needs a GPU"):
+        Launch(precision="bfloat16")
+
+
+@pytest.mark.gpu
+def test_bfloat16_stays_near_float32():
+    study = PointDiffusion.preset("tiny")
+    launches = (Launch(device="cuda"), Launch(device="cuda", precision="bfloat16"))
+    losses = [[p.metrics["loss"] for p in train(study, launch=launch)] for launch in launches]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+TWO_WORKERS = """
+import sys, torch
+import torch.distributed as dist
+from genlib import STUDIES, Launch, train
+rank, store, title = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+study = {kind.title(): kind for kind in STUDIES}[title].preset("tiny")
+for progress in train(study, launch=Launch(rank=rank, world=2)):
+    if rank == 0:
+        print(progress.step, progress.metrics["loss"])
+dist.destroy_process_group()
+"""
+
+
+def test_two_workers_compute_what_one_does(kind, tmp_path):
+    alone = [(p.step, p.metrics["loss"]) for p in train(kind.preset("tiny"))]
+    command = [sys.executable, "-W", "ignore", "-c", TWO_WORKERS]
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "store"), kind.title()], stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
+    printed, _ = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    together = [(int(step), float(loss)) for step, loss in (line.split() for line in printed.splitlines())]
+    assert [step for step, _ in together] == [step for step, _ in alone]
+    assert [loss for _, loss in together] == pytest.approx([loss for _, loss in alone], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_is_near_eager():
+    study = PointDiffusion.preset("tiny")
+    losses = [[p.metrics["loss"] for p in train(study, launch=launch)] for launch in (Launch(), Launch(compile=True))]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_trains_every_study(kind, precision):
+    losses = [p.metrics["loss"] for p in train(kind.preset("tiny"), launch=Launch(device="cuda", precision=precision))]
+    assert all(0 < loss < 10 for loss in losses)

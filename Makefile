@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_NUM_THREADS=1 $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup sweep test test-all check bench claims results ui clean
+.PHONY: setup sweep test test-all test-gpu check bench claims results ui clean
 
 setup: $(READY)
 
@@ -20,7 +20,10 @@ test: $(READY)
 	$(RUN) -m pytest
 
 test-all: $(READY)
-	$(RUN) -m pytest -m 'slow or not slow'
+	$(RUN) -m pytest -m 'not gpu'
+
+test-gpu: $(READY)
+	$(RUN) -m pytest -m gpu
 
 check: $(READY)
 	$(VENV)/bin/ruff format --check .

@@ -9,27 +9,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genlib import History
+from genlib import History, InputError
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a journal. A half-written last line, of a crash or of this moment, does not count."""
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            break
+        try:
+            row = json.loads(line)
+            _ = row["step"], row["time"], row["metrics"].items()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"the journal {path} is damaged in line {number}: move the run aside and start it anew."
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def read_history(path: Path) -> History:
+    """A journal as series."""
+    return History([(row["step"], row["metrics"]) for row in read_rows(path)])
 
 
 class Journal:
-    """An append-only file of `{"step", "time", "metrics"}` lines.
-
-    A resumed run recomputes some steps; lines up to the last step on file are not written again. A half-written last
-    line, left by a crash, is cut off when the file is opened.
-    """
+    """The writer. Lines up to the last step on file are not written again: a resumed run recomputes some steps."""
 
     def __init__(self, path: Path) -> None:
+        rows = read_rows(path)
         self.path = path
-        self.last_step = 0
-        whole = 0
+        self.last_step = rows[-1]["step"] if rows else 0
         if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
-                if not line.endswith(b"\n"):
-                    break
-                self.last_step = json.loads(line)["step"]
-                whole += len(line)
-            os.truncate(path, whole)
+            text = path.read_bytes()
+            os.truncate(path, text.rfind(b"\n") + 1)
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one line, unless it is on file already."""
@@ -41,11 +57,3 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         self.last_step = step
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Every line."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-
-    def history(self) -> History:
-        """The lines as series."""
-        return History([(row["step"], row["metrics"]) for row in self.rows()])

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster.journal import Journal
+from cluster.journal import read_rows
 from genlib import InputError
 
 BATCH = 1_000
@@ -35,6 +35,7 @@ class Mirror:
     def __init__(self, storage: Path, experiment: str) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -72,7 +73,7 @@ class Mirror:
         found = self._find(study["key"])
         if found is not None:
             return found
-        rows = Journal(path / "journal.jsonl").rows()
+        rows = read_rows(path / "journal.jsonl")
         tags = {"genlib.key": study["key"], "genlib.study": study["study"], "mlflow.runName": name or study["key"]}
         if parent:
             tags["mlflow.parentRunId"] = parent

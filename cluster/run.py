@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import genlib
-from cluster.journal import Journal
+from cluster.journal import Journal, read_history
 from genlib import CheckpointError, InputError, Launch, Progress, Study, Trained
 from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 
@@ -45,8 +45,14 @@ class Run:
 
     def train(self, launch: Launch | None = None, listener: Listener | None = None) -> Trained[Any]:
         """Train to the end, from the newest whole checkpoint if there is one."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        _write_json(self.path / "study.json", describe(self.study))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "study.json").exists():
+                _write_json(self.path / "study.json", describe(self.study))
+        except OSError as error:
+            raise InputError(
+                f"the storage {self.storage} cannot be written ({error.strerror}): give another."
+            ) from error
         journal = Journal(self.path / "journal.jsonl")
         state = self._newest(launch) or genlib.start(self.study, launch)
         for progress in genlib.train(self.study, state, launch=launch):
@@ -57,31 +63,38 @@ class Run:
                     shutil.rmtree(old)
             if listener:
                 listener(progress)
-        return Trained(self.study, state.finished(), journal.history(), state.cpu_seconds)
+        return Trained(self.study, state.result(), read_history(self.path / "journal.jsonl"), state.cpu_seconds)
 
     def finish(self, trained: Trained[Any], *, figures: bool = True) -> dict[str, float]:
-        """Evaluate and draw, unless that is done; returns the metrics."""
-        folder = self.path / "evaluations" / self._evaluation_key()
-        known = folder / "metrics.json"
-        if known.exists() and (not figures or (folder / "figures").exists()):
-            return dict(json.loads(known.read_text()))
+        """Evaluate and draw what is not there yet; returns the metrics.
+
+        The default evaluation, whose metrics `result.json` repeats, is that of the fields the run was first asked with.
+        """
+        folder = self.path / "evaluations" / evaluation_key(self.study.fields(), self.study)
+        if not (folder / "metrics.json").exists():
+            self._evaluate(trained, folder)
+        metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
+        if figures and not (folder / "figures").exists():
+            _draw(trained, folder)
+        described = json.loads((self.path / "study.json").read_text())
+        if folder.name == evaluation_key(described["fields"], self.study):
+            shutil.copyfile(folder / "samples.npz", self.path / "samples.npz")
+            result = {"status": "FINISHED", "key": self.study.key(), "metrics": metrics, "evaluation": folder.name}
+            _write_json(self.path / "result.json", result)
+        return metrics
+
+    def _evaluate(self, trained: Trained[Any], folder: Path) -> None:
         (metrics, samples, tables) = trained.evaluation
-        metrics = metrics | {
-            "cpu_seconds": trained.cpu_seconds,
-            "updates_per_cpu_second": self.study.steps / trained.cpu_seconds,
-        }
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "samples.npz", "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **samples)
         for name, rows in tables.items():
             _write_json(folder / f"{name}.json", rows)
-        if figures:
-            _draw(trained, folder)
-        _write_json(known, metrics)
-        shutil.copyfile(folder / "samples.npz", self.path / "samples.npz")
-        result = {"status": "FINISHED", "key": self.study.key(), "metrics": metrics, "evaluation": folder.name}
-        _write_json(self.path / "result.json", result)
-        return metrics
+        speed = {
+            "cpu_seconds": trained.cpu_seconds,
+            "updates_per_cpu_second": self.study.steps / trained.cpu_seconds,
+        }
+        _write_json(folder / "metrics.json", metrics | speed)  # written last: with it the evaluation is done
 
     def _newest(self, launch: Launch | None) -> genlib.State | None:
         """The newest whole checkpoint's state; damaged ones are set aside."""
@@ -94,11 +107,12 @@ class Run:
                 sys.stderr.write(f"{error} It is set aside as {aside.name}.\n")
         return None
 
-    def _evaluation_key(self) -> str:
-        looks = {
-            name: value for name, value in self.study.fields().items() if name not in self.study.identity()["fields"]
-        }
-        return hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()[:12]
+
+def evaluation_key(fields: dict[str, Any], study: Study[Any]) -> str:
+    """A short hash of the evaluation fields among a study's fields."""
+    training = study.identity()["fields"]
+    looks = {name: value for name, value in fields.items() if name not in training}
+    return hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def describe(study: Study[Any]) -> dict[str, Any]:
@@ -117,24 +131,30 @@ def open_run(path: str | Path) -> Trained[Any]:
     path = Path(path)
     try:
         described = json.loads((path / "study.json").read_text())
-    except (OSError, ValueError) as error:
+        module, _, name = described["study"].partition(":")
+        fields = dict(described["fields"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no run directory: its study.json cannot be read ({error}).") from error
-    module, _, name = described["study"].partition(":")
-    study: Study[Any] = getattr(importlib.import_module(module), name)(**described["fields"])
+    study: Study[Any] = getattr(importlib.import_module(module), name)(**fields)
     found = checkpoints(path / "checkpoints")
     if not found:
         raise InputError(f"{path} holds no checkpoint yet: run its study first.")
     state = load_checkpoint(found[-1], study)
-    return Trained(study, state.finished(), Journal(path / "journal.jsonl").history(), state.cpu_seconds)
+    if state.step < study.steps:
+        raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
+    return Trained(study, state.result(), read_history(path / "journal.jsonl"), state.cpu_seconds)
 
 
 def _draw(trained: Trained[Any], folder: Path) -> None:
-    (folder / "figures").mkdir(exist_ok=True)
+    """Draw aside and rename: a folder of figures is a whole one."""
+    aside = folder / f".figures.{os.getpid()}"
+    aside.mkdir(exist_ok=True)
     for name, (figure, arrays) in trained.figures.items():
-        figure.savefig(folder / "figures" / f"{name}.png")
+        figure.savefig(aside / f"{name}.png")
         for key, array in arrays.items():
             safe = "".join(c if c.isalnum() else "_" for c in key).strip("_")
-            np.savetxt(folder / "figures" / f"{name}.{safe}.csv", np.atleast_2d(array), delimiter=",", fmt="%.6g")
+            np.savetxt(aside / f"{name}.{safe}.csv", np.atleast_2d(array), delimiter=",", fmt="%.6g")
+    os.rename(aside, folder / "figures")
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from genlib import Draws, PointDiffusion, train
+from genlib import PointDiffusion, train
 
 ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9}
 SETTINGS = {
@@ -50,7 +50,7 @@ def by_genlib(study: PointDiffusion, updates: int) -> Callable[[], None]:
 
 
 def by_hand(study: PointDiffusion, updates: int, *, fused: bool = True) -> Callable[[], None]:
-    """The same arithmetic, as one would write it in a notebook: same network, draws, loss, optimizer."""
+    """The same arithmetic, as one would write it in a notebook: same network, batches, loss, optimizer."""
     with study.draws("model").default_generator():
         net = torch.nn.Sequential(
             torch.nn.Linear(3, study.width),
@@ -61,17 +61,15 @@ def by_hand(study: PointDiffusion, updates: int, *, fused: bool = True) -> Calla
         )
     optimizer = torch.optim.Adam(net.parameters(), lr=study.learning_rate, fused=fused)
     points = study.data().train["x"]
-    done = 0
+    generator = torch.Generator().manual_seed(study.seed)
 
     def burst() -> None:
-        nonlocal done
         losses = []
-        for step in range(done, done + updates):
-            draws = Draws(study.seed, "train", step)
-            x = points[draws.batch(len(points), study.batch_size)]
-            t = draws.uniform(len(x))
+        for _ in range(updates):
+            x = points[torch.randperm(len(points), generator=generator)[: study.batch_size]]
+            t = torch.rand(len(x), generator=generator)
             sigma = torch.exp(5 * (t - 1))
-            noise = draws.normal(len(x), 2)
+            noise = torch.randn(len(x), 2, generator=generator)
             noised = x + sigma.unsqueeze(1) * noise
             loss = torch.nn.functional.mse_loss(net(torch.cat((noised, t.unsqueeze(1)), 1)), noise)
             optimizer.zero_grad()
@@ -79,7 +77,6 @@ def by_hand(study: PointDiffusion, updates: int, *, fused: bool = True) -> Calla
             optimizer.step()
             losses.append(loss.detach())
         float(torch.stack(losses).mean())
-        done += updates
 
     return burst
 

@@ -6,7 +6,6 @@ python experiments/claims.py [STUDY …] [--storage runs] [--seeds 3]
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.run import Run, open_run
+from experiments.exits import exit_with_a_sentence
 from genlib import STUDIES, Claim, Finding, InputError, Study, judge
 from tuning.many import run_many
 
@@ -85,8 +85,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_with_a_sentence():
         main(tyro.cli(Options, description=__doc__))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

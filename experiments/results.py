@@ -1,6 +1,6 @@
 """The README's table: every study's presets over three seeds, mean and 95 % interval, beside the targets.
 
-python experiments/results.py [--storage runs] [--seeds 3] [--preset best]
+python experiments/results.py [--storage runs] [--seeds 3] [--only best]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.run import Run
+from experiments.exits import exit_with_a_sentence
 from genlib import PointDiffusion, SpiralDiffusion, Study
 from genlib.claims import interval
 from tuning.many import run_many
@@ -88,4 +89,5 @@ def _cell(values: list[float] | None) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    with exit_with_a_sentence():
+        main(tyro.cli(Options, description=__doc__))

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from cluster.mirror import Mirror, ui_command
 from cluster.run import Run
-from genlib import InputError, Study
+from experiments.exits import exit_with_a_sentence
+from genlib import Study
 from genlib.figures.comparison import comparison
 from tuning.grid import evaluation_fields, grid
 from tuning.many import run_many
@@ -49,12 +50,21 @@ def sweep_script(
         metric: the evaluation metric that is compared; lower is better.
         across, by: the fields on the comparison's horizontal axis and in its colours.
     """
-    try:
-        options = tyro.cli(Options, description=sys.modules["__main__"].__doc__)
+    options = tyro.cli(Options, description=sys.modules["__main__"].__doc__)
+    with exit_with_a_sentence():
         _sweep(name, study, space, options, metric, across, by)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+
+
+def as_command(study: Study[Any]) -> str:
+    """The command that trains a study: its nearest preset, and the fields that differ from it."""
+
+    def differing(preset: str) -> dict[str, Any]:
+        base = type(study).preset(preset).fields()
+        return {name: value for name, value in study.fields().items() if value != base[name]}
+
+    nearest = min(type(study).presets, key=lambda preset: len(differing(preset)))
+    fields = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differing(nearest).items())
+    return f"python experiments/train.py {study.title()} --preset {nearest} {fields}".rstrip()
 
 
 def _sweep(
@@ -103,7 +113,6 @@ def _sweep(
     figure.savefig(picture)
     mirror.figure(parent, figure, "comparison.png")
     mirror.finish(parent)
-    best = " ".join(f"--{field.replace('_', '-')} {getattr(rows[0], field)}" for field in space)
     print(f"picture:  {picture}")
-    print(f"best:     python experiments/train.py {study.title()} --preset best {best}")
+    print(f"best:     {as_command(rows[0])}")
     print(f"compare:  {ui_command(options.storage)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from rich.table import Table
 
 from cluster.mirror import Mirror, ui_command
 from cluster.run import Run
-from genlib import STUDIES, Diverged, InputError, Launch, Progress, Study
+from experiments.exits import exit_with_a_sentence
+from genlib import STUDIES, InputError, Launch, Progress, Study
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def parse(arguments: list[str]) -> tuple[Options, Study[Any]]:
     if title not in kinds:
         raise InputError(f"unknown study '{title}': the studies are {', '.join(kinds)}.")
     if "-h" in rest or "--help" in rest:
-        print(f"{__doc__}\n{title}:")
+        with suppress(SystemExit):  # tyro ends the program after a help text; there are two to print
+            tyro.cli(Options, args=["--help"], prog=f"train.py {title}")
         tyro.cli(kinds[title], args=["--help"], prog=f"train.py {title}")
     options, rest = tyro.cli(Options, args=rest, return_unknown_args=True)
     study: Study[Any] = tyro.cli(kinds[title], args=rest, default=kinds[title].preset(options.preset), prog=title)
@@ -66,7 +69,6 @@ def main(arguments: list[str]) -> None:
     sys.stderr.write("\r\033[Kmeasuring and drawing …\r")
     metrics = run.finish(trained)
     sys.stderr.write("\033[K")
-    Mirror(options.storage, study.title()).show(run.path)
     table = Table(title=f"{study.title()} {study.key()}")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -75,14 +77,15 @@ def main(arguments: list[str]) -> None:
     console.print(table)
     console.print(f"figures:  {run.path}/evaluations", soft_wrap=True)
     console.print(f"compare:  {ui_command(options.storage)}", soft_wrap=True)
+    try:
+        Mirror(options.storage, study.title()).show(run.path)
+    except InputError as error:  # the run is whole without it
+        sys.stderr.write(f"not mirrored: {error}\n")
     if options.json:
-        result = {"key": study.key(), "path": str(run.path), "status": "FINISHED", "metrics": metrics}
+        result = {"key": study.key(), "path": str(run.path.absolute()), "status": "FINISHED", "metrics": metrics}
         print(json.dumps({"runs": [result]}))
 
 
 if __name__ == "__main__":
-    try:
+    with exit_with_a_sentence():
         main(sys.argv[1:])
-    except InputError as error:
-        print(f"\r\033[K{error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, Diverged) else 2)

@@ -40,6 +40,7 @@ def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path
     try:
         _write(aside / TENSORS, payload)
         _write(aside / MANIFEST, json.dumps(manifest, indent=2).encode())
+        _sync(aside)
         os.rename(aside, final)
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
@@ -69,7 +70,13 @@ def load_checkpoint(path: str | Path, study: Study[Any], launch: Launch | None =
         )
     launch = launch or Launch()
     state = start(study, launch)
-    state.restore(torch.load(io.BytesIO(payload), map_location=launch.device, weights_only=True))
+    try:
+        state.restore(torch.load(io.BytesIO(payload), map_location=launch.device, weights_only=True))
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is whole, but the study's model is built differently now: its source has changed; "
+            "raise the study's version, or start anew in another storage."
+        ) from error
     return state
 
 
@@ -81,10 +88,10 @@ def checkpoints(folder: str | Path) -> list[Path]:
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        _ = manifest["study"], manifest["version"], manifest["fields"], manifest["sha256"][TENSORS]
+        _ = manifest["study"], manifest["version"], manifest["fields"].items(), manifest["sha256"][TENSORS]
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-….") from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise CheckpointError(
             f"the checkpoint {path} is damaged: {MANIFEST} is not what was written; use an earlier one."
         ) from error

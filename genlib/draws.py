@@ -94,7 +94,7 @@ class Draws:
     @contextmanager
     def default_generator(self) -> Iterator[None]:
         """Lend this seed to torch's default generators (weight initialisation, dropout), and give the caller's back."""
-        seed = hashed_seed(self.seed, self.stream, self.step, "default")
+        seed = hashed_seed(self.seed, self.stream, self.step, "default", self.rank)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.default_generator.manual_seed(seed)

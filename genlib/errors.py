@@ -20,3 +20,6 @@ class Diverged(InputError):
     def __init__(self, message: str, state: object) -> None:
         super().__init__(message)
         self.state = state
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[str, None]]:
+        return Diverged, (str(self), None)  # between processes the sentence travels; the state is on disk

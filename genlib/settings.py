@@ -11,7 +11,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import Field, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -73,9 +73,10 @@ def coerce(cls: type, name: str, value: Any) -> Any:
     refusal = InputError(f"{cls.__name__}.{name}: got {value!r}; allowed is {allowed(cls, name)}.")
     hint = _hints(cls)[name]
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
+        found = [member for member in get_args(hint) if isinstance(value, type(member)) and value == member]
+        if not found:
             raise refusal
-        return str(value)
+        return found[0]
     if get_origin(hint) is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise refusal
@@ -86,15 +87,6 @@ def coerce(cls: type, name: str, value: Any) -> Any:
     if any(item is None or not _within(item, metadata) for item in values):
         raise refusal
     return values if get_origin(hint) is tuple else values[0]
-
-
-def default_of(declared: Field[Any]) -> Any:
-    """A field's default; every field of a study has one."""
-    if declared.default is MISSING:
-        raise TypeError(
-            f"the field '{declared.name}' needs a default: every study must be constructible without arguments"
-        )
-    return declared.default
 
 
 @cache
@@ -110,7 +102,11 @@ def _scalar(kind: type, value: Any) -> Any:
         return value if isinstance(value, bool) else None
     if kind is str:
         return value if isinstance(value, str) else None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    if kind is int and isinstance(value, numbers.Integral):
+        return int(value) if abs(int(value)) < 2**63 else None
+    if not math.isfinite(value):
         return None
     if kind is int:
         return int(float(value)) if float(value).is_integer() else None

@@ -18,7 +18,9 @@ class State:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, averaged: bool) -> None:
         self.model = model
         self.optimizer = optimizer
+        self.rates = [group["lr"] for group in optimizer.param_groups]
         self.average = copy.deepcopy(model).requires_grad_(False) if averaged else None
+        self._live, self._mean = _tensors(model), _tensors(self.average)
         self.step = 0
         self.cpu_seconds = 0.0
         self._window: dict[str, list[Tensor]] = {}
@@ -28,13 +30,17 @@ class State:
         model = self.average if self.average is not None else copy.deepcopy(self.model).requires_grad_(False)
         return model.eval()
 
+    def result(self) -> Any:
+        """The same as a copy on the CPU, where it is evaluated whatever it was trained on."""
+        return copy.deepcopy(self.finished()).cpu()
+
     def advance(self, decay: float) -> None:
         """Count an update and let the average follow; it warms up, so that the initial weights are soon forgotten."""
         if self.average is not None:
             weight = 1 - min(decay, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
-                for mean, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                torch._foreach_lerp_(self._mean[0], self._live[0], weight)
+                for mean, buffer in zip(self._mean[1], self._live[1], strict=True):
                     mean.copy_(buffer)
         self.step += 1
 
@@ -42,11 +48,14 @@ class State:
         """Keep this update's losses, on their device, until they are reported."""
         window = self._window
         window.setdefault("loss", []).append(total.detach())
-        if len(loss.terms) > 1:
-            for name, term in loss.terms.items():
-                window.setdefault(f"loss/{name}", []).append(term.detach())
+        for name, term in loss.terms.items():
+            window.setdefault(f"loss/{name}", []).append(term.detach())
         for name, value in loss.diagnostics.items():
             window.setdefault(name, []).append(value.detach())
+
+    def pending_losses(self) -> Tensor:
+        """The losses since the last report, in order."""
+        return torch.stack(self._window["loss"])
 
     def take_window(self) -> dict[str, Tensor]:
         """The losses since the last report, one entry per update; the window is empty afterwards."""
@@ -73,6 +82,11 @@ class State:
             self.average.load_state_dict(captured["average"])
         self.optimizer.load_state_dict(copy.deepcopy(captured["optimizer"]))
         self._window = {name: list(values.unbind()) for name, values in captured["window"].items()}
+
+
+def _tensors(model: nn.Module | None) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters and buffers, listed once: walking the modules costs more than averaging them."""
+    return ([], []) if model is None else ([*model.parameters()], [*model.buffers()])
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,11 +9,12 @@ Print it, journal it, report it to a tuner, stop: whoever iterates decides. The 
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 import torch
@@ -46,8 +47,14 @@ class Launch:
     world: int = 1
 
     def __post_init__(self) -> None:
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise InputError(f"device {self.device!r} is none that torch knows: use 'cpu' or 'cuda'.") from error
+        if device.type == "cuda" and not torch.cuda.is_available():
             raise InputError(f"device {self.device!r}: torch sees no GPU here; use 'cpu'.")
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise InputError(f"device {self.device!r}: this machine has {torch.cuda.device_count()} GPUs, from cuda:0.")
         if self.precision not in ("float32", "bfloat16"):
             raise InputError(f"precision: got {self.precision!r}; allowed is one of float32, bfloat16.")
         if self.precision == "bfloat16" and not self.device.startswith("cuda"):
@@ -105,25 +112,22 @@ def train(
     batches = {name: tensor.to(launch.device) for name, tensor in study.data().train.items()}
     objective = _wrapped(Objective(study, state.model), launch)
     parameters = list(state.model.parameters())
-    dropout = any(
-        isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in state.model.modules()
-    )
     varying = study.learning_rate_schedule != "constant" or study.warmup_steps > 0
     good = state.capture()
     clock = time.process_time()
 
     for step in range(state.step, last):
         draws = Draws(study.seed, "train", step, rank=launch.rank, world=launch.world, device=launch.device)
-        with launch.autocast(), draws.default_generator() if dropout else nullcontext():
+        with launch.autocast(), draws.default_generator():  # dropout draws from the default generator
             loss = objective(study.batch(batches, draws), draws)
-        total = torch.stack(list(loss.terms.values())).sum() if len(loss.terms) > 1 else next(iter(loss.terms.values()))
+        total = reduce(operator.add, loss.terms.values())
         state.optimizer.zero_grad()
         total.backward()
         if study.clip_norm:
             nn.utils.clip_grad_norm_(parameters, study.clip_norm)
         if varying:
-            for group in state.optimizer.param_groups:
-                group["lr"] = study.learning_rate * study.learning_rate_factor(step)
+            for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
+                group["lr"] = rate * study.learning_rate_factor(step)
         state.optimizer.step()
         state.advance(study.ema_decay)
         state.remember(total, loss)
@@ -132,9 +136,8 @@ def train(
         validates = state.step % study.validate_every == 0 or state.step == study.steps
         if not (logs or validates or state.step == last):
             continue
-        metrics: dict[str, float] = {}
-        if logs:
-            metrics.update(_losses(study, state, launch, good))
+        _refuse_lost(study, state, launch, good)
+        metrics = _losses(state, launch) if logs else {}
         state.cpu_seconds += time.process_time() - clock
         if validates:
             metrics.update(_validation(study, state, launch, good))
@@ -168,7 +171,7 @@ def fit(study: S, launch: Launch | None = None) -> Trained[S]:
     state, history = start(study, launch), History()
     for progress in train(study, state, launch=launch):
         history.append(progress.step, progress.metrics)
-    return Trained(study, state.finished(), history, state.cpu_seconds)
+    return Trained(study, state.result(), history, state.cpu_seconds)
 
 
 def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:
@@ -182,17 +185,25 @@ def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:
     return objective
 
 
-def _losses(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:
+def _refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
+    """Nothing is yielded, and so nothing saved, whose losses or weights are not finite."""
+    losses = state.pending_losses()
+    bad = ~torch.isfinite(losses)
+    if bad.any():
+        step = state.step - len(bad) + int(bad.nonzero()[0]) + 1
+        _diverged(study, state, good, f"the loss became {losses[bad][0].item()} at step {step}", launch, step)
+    total = torch.stack([parameter.detach().abs().sum() for parameter in state.model.parameters()]).sum()
+    if not torch.isfinite(total):
+        _diverged(study, state, good, f"weights became {total.item()} by step {state.step}", launch, state.step)
+
+
+def _losses(state: State, launch: Launch) -> dict[str, float]:
     """Means since the last report, over all workers; empties the window."""
     window = state.take_window()
     if launch.world > 1:
         for values in window.values():
             torch.distributed.all_reduce(values)
             values /= launch.world
-    bad = ~torch.isfinite(window["loss"])
-    if bad.any():
-        step = state.step - len(bad) + int(bad.nonzero()[0]) + 1
-        _diverged(study, state, good, f"the loss became {window['loss'][bad][0].item()} at step {step}", launch)
     return {name: values.mean().item() for name, values in window.items()}
 
 
@@ -200,13 +211,15 @@ def _validation(study: Study[Any], state: State, launch: Launch, good: dict[str,
     metrics = study.validate(state.finished(), study.draws("validate", device=launch.device))
     for name, value in metrics.items():
         if not math.isfinite(value):
-            _diverged(study, state, good, f"{name} became {value} at step {state.step}", launch)
+            _diverged(study, state, good, f"{name} became {value} at step {state.step}", launch, state.step)
     return metrics
 
 
-def _diverged(study: Study[Any], state: State, good: dict[str, Any], what: str, launch: Launch) -> NoReturn:
+def _diverged(study: Study[Any], state: State, good: dict[str, Any], what: str, launch: Launch, step: int) -> NoReturn:
     state.restore(good)
-    if launch.precision == "bfloat16":
+    if step == 1:
+        remedy = "a field that scales the data or the first weights: nothing was learnt yet"
+    elif launch.precision == "bfloat16":
         remedy = "precision (got bfloat16): try float32"
     else:
         remedy = f"learning_rate (got {study.learning_rate:g}): try {study.learning_rate / 10:g}"

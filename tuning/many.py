@@ -35,7 +35,10 @@ def run_many(
         while waiting:
             (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
             study = waiting.pop(ready)
-            value = ray.get(ready)
+            try:
+                value = ray.get(ready)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # the sentence itself, not the remote traceback
             done = len(distinct) - len(waiting)
             minutes = (time.monotonic() - began) / 60
             left = f"{minutes:.1f} min, about {minutes / done * len(waiting):.1f} to go"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from genlib.figures.style import CLASSES, INK, panels, styled
 
@@ -43,6 +43,9 @@ def comparison(
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_ylim(min(values) * 0.85, max(values) * 1.2)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter("")
         ax.xaxis.set_major_locator(FixedLocator(places))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticklabels([f"{place:g}" for place in places])

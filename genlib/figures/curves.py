@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from genlib.figures.style import BLUE, CLASSES, GREEN, INK, ORANGE, QUIET, RED, Plane, dots, panels, show_plane, styled
+from genlib.figures.style import BLUE, CLASSES, INK, ORANGE, QUIET, RED, Plane, dots, panels, show_plane, styled
 
 
 @styled
@@ -21,13 +21,13 @@ def loss_curve(
     floor: float | None,
     label: str,
 ) -> Figure:
-    """The training loss by update, the validation loss, and the floor that no model can get under."""
+    """The training loss by update, the validation loss, and the floor that no model can get under on fresh data."""
     figure, axes = panels(1, 1, size=(6.4, 3.6))
     ax = axes[0]
     ax.plot(steps, losses, color=BLUE, lw=1, alpha=0.8, label="training")
     ax.plot(validation_steps, validation, "o-", color=ORANGE, ms=5, label="validation")
     if floor is not None:
-        ax.axhline(floor, color=INK, lw=1.2, ls="--", label=f"floor {floor:.3f}: posterior variance")
+        ax.axhline(floor, color=INK, lw=1.2, ls="--", label=f"floor on fresh data, {floor:.3f}")
     shown = np.concatenate((losses[len(losses) // 50 :], validation))
     low, high = float(shown.min()), float(np.quantile(shown, 0.995))
     low = min(low, floor) if floor is not None else low
@@ -44,6 +44,8 @@ def schedule_panels(
     clouds: Mapping[str, Float[np.ndarray, "n 2"]],
     notes: Mapping[str, str],
     plane: Plane,
+    *,
+    floor: float,
 ) -> Figure:
     """σ over the sampling steps for every schedule (top), and the samples each gives (below)."""
     figure, axes = panels(2, len(sigmas), size=(2.25, 2.5))
@@ -61,6 +63,7 @@ def schedule_panels(
         show_plane(below, plane, ticks=False)
         dots(below, clouds[name], CLASSES[k % len(CLASSES)], size=3)
         below.set_title(notes[name], fontsize=10)
+    figure.supxlabel(f"SW: sliced Wasserstein distance to the data; real against real {floor:.3f}", fontsize=10, x=0.5)
     return figure
 
 
@@ -122,21 +125,4 @@ def point_likelihoods(
     ax.set_xscale("symlog", linthresh=2)
     ax.set_xlabel("log p(x | class), nats (symmetric log scale; truth −∞ outside the class)")
     ax.legend(loc="upper left")
-    return figure
-
-
-@styled
-def distance_by_steps(
-    steps: Int[np.ndarray, " t"], distances: Mapping[str, Float[np.ndarray, " t"]], floor: float, *, ylabel: str
-) -> Figure:
-    """How far samples are from the data, by sampling steps."""
-    figure, axes = panels(1, 1, size=(5.6, 3.6))
-    for (name, values), colour in zip(distances.items(), (BLUE, ORANGE, GREEN, RED), strict=False):
-        axes[0].plot(steps, values, "o-", color=colour, ms=5, label=name)
-    axes[0].axhline(floor, color=INK, ls="--", lw=1.2, label="real against real")
-    axes[0].set_xscale("log")
-    axes[0].set_yscale("log")
-    axes[0].set_xlabel("sampling steps")
-    axes[0].set_ylabel(ylabel)
-    axes[0].legend()
     return figure

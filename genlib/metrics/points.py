@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genlib.data.points import PointDensity
+from genlib.data.points import PointDensity, Points
 from genlib.draws import Draws
 from genlib.metrics.c2st import c2st
 from genlib.metrics.coverage import coverage, leakage
@@ -46,19 +46,37 @@ def sample_metrics(
 def likelihood_metrics(
     density: PointDensity, log_p: Float[Tensor, " n"], y: Int[Tensor, " n"] | None
 ) -> dict[str, float]:
-    """NLL of real points in nats, its standard error, and its gap to the true entropy; by class where `y` is given."""
-    metrics = {
-        "nll": -log_p.mean().item(),
-        "nll_error": log_p.std().item() / len(log_p) ** 0.5,
-    }
-    metrics["nll_gap"] = metrics["nll"] - (density.entropy if y is None else density.conditional_entropy)
-    if y is not None:
-        for label, entropy in enumerate(density.class_entropies):
-            mine = log_p[y == label]
-            if len(mine):
-                metrics[f"nll/class_{label}"] = -mine.mean().item()
-                metrics[f"nll_gap/class_{label}"] = -mine.mean().item() - entropy
+    """NLL of real points in nats, its standard error, and its gap to the true entropy.
+
+    Given classes, the same for each of them, and the whole as their mean under the classes' own probabilities.
+    """
+    if y is None:
+        nll, error = _nll(log_p)
+        return {"nll": nll, "nll_error": error, "nll_gap": nll - density.entropy}
+    found = [_nll(log_p[y == label]) for label in range(density.classes)]
+    nll = sum(prior * nll for prior, (nll, _) in zip(density.priors, found, strict=True))
+    error = sum((prior * error) ** 2 for prior, (_, error) in zip(density.priors, found, strict=True)) ** 0.5
+    metrics = {"nll": nll, "nll_error": error, "nll_gap": nll - density.conditional_entropy}
+    for label, ((mine, its_error), entropy) in enumerate(zip(found, density.class_entropies, strict=True)):
+        metrics[f"nll/class_{label}"] = mine
+        metrics[f"nll_error/class_{label}"] = its_error
+        metrics[f"nll_gap/class_{label}"] = mine - entropy
     return metrics
+
+
+def likelihood_points(density: PointDensity, count: int, draws: Draws, by_class: bool) -> Points:
+    """Real points to take the likelihood of: by class equally many of each, so that rare ones are measured as well."""
+    if not by_class:
+        return Points(density.sample(count, draws).x, None)
+    each = max(2, count // density.classes)
+    pool = density.sample(int(1.5 * each / min(density.priors)) + 50, draws)
+    assert pool.y is not None
+    rows = torch.cat([(pool.y == label).nonzero().squeeze(1)[:each] for label in range(density.classes)])
+    return Points(pool.x[rows], pool.y[rows])
+
+
+def _nll(log_p: Tensor) -> tuple[float, float]:
+    return -log_p.mean().item(), log_p.std().item() / len(log_p) ** 0.5
 
 
 def _joint(x: Tensor, y: Tensor | None) -> np.ndarray:

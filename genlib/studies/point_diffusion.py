@@ -8,7 +8,7 @@ running average of the weights and a falling learning rate.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,7 +22,7 @@ from genlib.errors import InputError
 from genlib.history import History
 from genlib.methods import diffusion
 from genlib.metrics import sliced_wasserstein
-from genlib.metrics.points import likelihood_metrics, sample_metrics
+from genlib.metrics.points import likelihood_metrics, likelihood_points, sample_metrics
 from genlib.nets.mlp import MLP, Activation, FourierFeatures
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, Tensors, setting
 
@@ -68,8 +68,8 @@ class PointDiffusion(Study[nn.Module]):
     """How samples are drawn."""
     sampling_steps: int = setting(100, low=1, evaluation=True)
     """Steps from noise to sample."""
-    start: Literal["matched", "standard"] = setting("matched", evaluation=True)
-    """The variance that sampling starts from: σ(1)² plus the data's, or σ(1)² alone as in the report."""
+    start: diffusion.StartName = setting("matched", evaluation=True)
+    """The noise that sampling starts from: what the forward process ends in, or N(0, σ(1)²) as in the report."""
     guidance: float = setting(1.0, low=0, evaluation=True)
     """Weight of the class against none (classifier-free guidance); needs label_dropout unless it is 1."""
     samples: int = setting(10_000, low=50, evaluation=True)
@@ -188,25 +188,30 @@ class PointDiffusion(Study[nn.Module]):
         noised = x + sigma.unsqueeze(1) * noise
         predicted = model(noised, sigma, y)
         metrics = {"validation/loss": diffusion.denoising_loss(predicted, noise, sigma).item()}
-        if self.density == "square" and not self.classes:  # how far from a perfect denoiser, which is known here
+        if self.density == "square" and not self.classes:  # how far it is from the perfect denoiser
             perfect = (noised - posterior_mean(noised, sigma)) / sigma.unsqueeze(1)
             metrics["validation/excess"] = (predicted - perfect).square().mean().item()
         count = min(1_000, self.samples)
-        real = self.truth.sample(count, draws.fork("real"))
-        generated = self.generate(model, count, draws.fork("samples"), y=real.y, steps=min(20, self.sampling_steps))
-        metrics["validation/sliced_wasserstein"] = sliced_wasserstein(real.x, generated)
+        clouds = [self.truth.sample(count, draws.fork(f"real {k}")) for k in range(4)]
+        generated = self.generate(
+            model, count, draws.fork("samples"), y=clouds[0].y, steps=min(20, self.sampling_steps)
+        )
+        metrics["validation/sliced_wasserstein"] = sum(sliced_wasserstein(cloud.x, generated) for cloud in clouds) / 4
         return metrics
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
         y = self.truth.sample(self.samples, draws.fork("labels")).y if self.classes else None
         x = self.generate(model, self.samples, draws.fork("samples"), y=y)
-        test = self.truth.sample(self.likelihood_points, draws.fork("test"))
-        labels = test.y if self.classes else None
         metrics = sample_metrics(self.truth, x, y, draws.fork("metrics"))
-        metrics |= likelihood_metrics(self.truth, self.log_prob(model, test.x, labels), labels)
+        test, labels = likelihood_points(self.truth, self.likelihood_points, draws.fork("test"), bool(self.classes))
+        metrics |= likelihood_metrics(self.truth, self.log_prob(model, test, labels), labels)
         samples = {"x": x.cpu().numpy()} | ({"y": y.cpu().numpy()} if y is not None else {})
-        tables = {"log_prob": log_prob_table(self, model, draws.fork("table"))} if self._radial else {}
+        tables = {}
+        if self.radial:
+            from genlib.studies.point_diffusion_probes import log_prob_table
+
+            tables["log_prob"] = log_prob_table(self, model, draws.fork("table"))
         return Evaluation(metrics, samples, tables)
 
     def figures(self, model: nn.Module, history: History) -> dict[str, Drawing]:
@@ -231,15 +236,23 @@ class PointDiffusion(Study[nn.Module]):
         no_class = self.classes if self.label_dropout else None
         return diffusion.guided(model, y if self.classes else None, guidance=self.guidance, no_class=no_class)
 
-    def first_noise(self, count: int, draws: Draws) -> Tensor:
-        """Where sampling starts."""
-        return diffusion.start_std(self.noise.highest, self.data_std, self.start) * draws.normal(count, 2)
+    def start_at(self, sigma: float, y: Tensor | None = None) -> diffusion.Start:
+        """Where sampling starts at a noise level; given classes, each point's own."""
+        moments = torch.tensor(self.truth.moments if y is None else self.truth.class_moments)
+        mean, variance = moments if y is None else moments.to(y.device)[y].unbind(1)
+        return diffusion.start_at(sigma, mean, variance, start=self.start)
+
+    def first_noise(self, draws: Draws, count: int, y: Tensor | None = None) -> Tensor:
+        """Starting points."""
+        noise = draws.normal(count, 2)
+        start = self.start_at(self.noise.highest, y if self.classes else None)
+        return start.mean.to(noise) + start.std.to(noise) * noise
 
     def generate(
         self, model: nn.Module, count: int, draws: Draws, *, y: Tensor | None = None, steps: int | None = None
     ) -> Tensor:
         """Samples, of the classes `y` where the study has classes."""
-        x = self.first_noise(count, draws)
+        x = self.first_noise(draws, count, y)
         sigmas = self.noise.sigmas(steps or self.sampling_steps).to(x)
         return diffusion.sample(self.predictor(model, y), x, sigmas, draws, diffusion.SAMPLERS[self.sampler])
 
@@ -251,7 +264,7 @@ class PointDiffusion(Study[nn.Module]):
             x,
             lowest=self.noise.lowest,
             highest=self.noise.highest,
-            start_std=diffusion.start_std(self.noise.highest, self.data_std, self.start),
+            start=self.start_at(self.noise.highest, y if self.classes else None),
             steps=self.likelihood_steps,
         )
 
@@ -263,55 +276,9 @@ class PointDiffusion(Study[nn.Module]):
         return float(noise_floor(self.noise.sigma(times)).mean())
 
     @property
-    def _radial(self) -> bool:
+    def radial(self) -> bool:
+        """Whether the classes are the square's, by distance from the origin."""
         return self.density == "square" and self.classes > 0
-
-
-def log_prob_table(study: PointDiffusion, model: nn.Module, draws: Draws) -> list[dict[str, Any]]:
-    """log p(x|c) at chosen points of the square: exact, bound with error, truth; `PROBES` says which and why."""
-    x = torch.tensor([probe[1] for probe in PROBES], device=draws.device)
-    y = torch.tensor([probe[2] for probe in PROBES], device=draws.device)
-    exact = study.log_prob(model, x, y)
-    # The flow has no sampling error; what it has is the integrator's, told by halving the steps.
-    coarse = replace(study, likelihood_steps=max(1, study.likelihood_steps // 2)).log_prob(model, x, y)
-    rows = []
-    for k, (name, point, label) in enumerate(PROBES):
-        bound = diffusion.variational_bound(
-            study.predictor(model, y[k : k + 1].expand(study.bound_draws)),
-            x[k : k + 1],
-            draws.fork(name),
-            lowest=study.noise.lowest,
-            highest=study.noise.highest,
-            start_std=diffusion.start_std(study.noise.highest, study.data_std, study.start),
-            samples=study.bound_draws,
-        )
-        rows.append(
-            {
-                "point": name,
-                "x1": point[0],
-                "x2": point[1],
-                "class": label,
-                "log_prob": exact[k].item(),
-                "log_prob_error": (exact[k] - coarse[k]).abs().item(),
-                "bound": -bound.total.item(),
-                "bound_error": bound.error.item(),
-                "truth": study.truth.log_prob(x[k : k + 1], y[k : k + 1]).item(),
-            }
-        )
-    return rows
-
-
-PROBES: tuple[tuple[str, tuple[float, float], int], ...] = (
-    ("inside class 0", (0.1, 0.1), 0),
-    ("inside class 2", (0.5, 0.5), 2),
-    ("class 2, point of class 0", (0.0, 0.0), 2),
-    ("class 0, point of class 3", (0.7, 0.6), 0),
-    ("class 4, point of class 1", (0.3, 0.3), 4),
-    ("class 2, outside the square", (1.3, 0.0), 2),
-    ("corner, class 4", (0.9, 0.9), 4),
-    ("corner, class 3", (0.9, 0.9), 3),
-)
-"""Name, point, class: inside the class, inside the data but another class, outside the data, one corner twice."""
 
 
 def _tensors(points: Points) -> Tensors:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genlib.data.points import Square
 from genlib.draws import Draws
 from genlib.figures import clouds, curves, paths
 from genlib.figures.planes import plane_of
@@ -18,6 +19,8 @@ from genlib.figures.style import Plane
 from genlib.history import History
 from genlib.methods import diffusion
 from genlib.metrics import sliced_wasserstein, sliced_wasserstein_floor
+from genlib.metrics.points import likelihood_points
+from genlib.studies.point_diffusion_probes import log_prob_table
 from genlib.study import Drawing
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def draw(study: PointDiffusion, model: nn.Module, history: History) -> dict[str,
     }
     if study.classes:
         makers |= {"classes": _classes, "class_paths": _class_paths, "class_samples": _class_samples}
-        if study._radial:
+        if study.radial:
             makers |= {"class_likelihoods": _class_likelihoods, "point_likelihoods": _point_likelihoods}
     for name, make in makers.items():
         drawn[name] = make(view, study.draws(f"figures/{name}"))
@@ -98,14 +101,14 @@ def _loss(study: PointDiffusion, history: History) -> Drawing:
 
 def _forward_and_reverse(view: _View, draws: Draws) -> Drawing:
     steps = 200
+    point, label = torch.tensor([EXAMPLE]), None
+    if view.study.radial:
+        label = Square().label(point)
+    elif view.study.density != "square":  # that point means nothing here: take one of the data's own
+        point, label = view.study.truth.sample(1, draws.fork("example"))
     sigmas = view.study.noise.sigmas(steps).flip(0)
     increments = torch.cat((sigmas[:1], (sigmas[1:].square() - sigmas[:-1].square()).sqrt()))
-    forward = torch.tensor(EXAMPLE) + (increments.unsqueeze(1) * draws.normal(len(increments), 2)).cumsum(0)
-    label = None
-    if view.study.classes:
-        from genlib.data.points import Square
-
-        label = Square().label(torch.tensor([EXAMPLE]))
+    forward = point + (increments.unsqueeze(1) * draws.normal(len(increments), 2)).cumsum(0)
     back = view.path(forward[-1:], draws, steps=steps, y=label)[0]
     times = np.linspace(0, 1, steps + 1)
     figure = paths.forward_reverse(forward.numpy(), back, times, view.plane)
@@ -140,37 +143,45 @@ def _sampling_steps(view: _View, draws: Draws) -> Drawing:
 
 
 def _schedules(view: _View, draws: Draws) -> Drawing:
-    """The sampler's σ under every schedule, cut to the levels that this model was trained on."""
+    """Equally many steps in the shape of every schedule, between the noise levels that this model was trained on."""
     study = view.study
     sigmas, shown, notes = {}, {}, {}
-    real = study.truth.sample(view.count, draws.fork("real")).x
+    real = [study.truth.sample(view.count, draws.fork(f"real {k}")).x for k in range(4)]
     noise = draws.normal(view.count, 2)
     y = view.classes(draws, view.count)
     for name, schedule in diffusion.SCHEDULES.items():
-        levels = schedule.sigmas(study.sampling_steps)
-        levels = levels[(levels >= study.noise.lowest * 0.999) & (levels <= study.noise.highest * 1.001)]
-        first = diffusion.start_std(float(levels[0]), study.data_std, study.start)
-        x = diffusion.sample(study.predictor(view.model, y), first * noise, levels, draws)
+        levels = _within(schedule, study.noise.lowest, study.noise.highest, study.sampling_steps)
+        start = study.start_at(float(levels[0]), y if study.classes else None)
+        x = diffusion.sample(study.predictor(view.model, y), start.place(noise), levels, draws)
         title = name + (" (trained)" if name == study.schedule else "")
         sigmas[title], shown[title] = levels.numpy(), x.numpy()
-        notes[title] = f"SW {sliced_wasserstein(x, real):.3f}, {len(levels) - 1} steps"
+        notes[title] = f"SW {np.mean([sliced_wasserstein(x, cloud) for cloud in real]):.3f}"
+    floor = sliced_wasserstein_floor(real)
     return Drawing(
-        curves.schedule_panels(sigmas, shown, notes, view.plane),
+        curves.schedule_panels(sigmas, shown, notes, view.plane, floor=floor),
         {**{f"sigma {k}": v for k, v in sigmas.items()}, **shown},
     )
 
 
+def _within(schedule: diffusion.Schedule, lowest: float, highest: float, steps: int) -> Tensor:
+    """A schedule's σ at equal steps of its own t, over the part of it that lies within the given levels."""
+    t = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    sigma = schedule.sigma(t)
+    inside = t[(sigma >= lowest * (1 - 1e-6)) & (sigma <= highest * (1 + 1e-6))]
+    return schedule.sigma(torch.linspace(float(inside[-1]), float(inside[0]), steps + 1, dtype=torch.float64)).float()
+
+
 def _one_noise(view: _View, draws: Draws) -> Drawing:
-    start = view.study.first_noise(1, draws)
     y = view.classes(draws, 1)
+    start = view.study.first_noise(draws, 1, y)
     # Ten separate runs, so that agreement is found and not built in.
     ten = np.concatenate([view.path(start, draws.fork(str(k)), y=y) for k in range(10)])
     return Drawing(paths.one_noise(ten, np.linspace(1, 0, ten.shape[1]), view.plane), {"end_points": ten[:, -1]})
 
 
 def _reverse_paths(view: _View, draws: Draws) -> Drawing:
-    start = view.study.first_noise(1, draws)
     label = view.classes(draws, 1)
+    start = view.study.first_noise(draws, 1, label)
     y = None if label is None else label.expand(4)
     direction = torch.nn.functional.normalize(draws.normal(4, 2), dim=1)
     groups = {
@@ -186,9 +197,9 @@ def _reverse_paths(view: _View, draws: Draws) -> Drawing:
 
 def end_point_spreads(view: _View, draws: Draws, starts: int = 64) -> np.ndarray:
     """For each perturbation size, how far apart pairs of paths end that started that far apart: (sizes, starts)."""
-    first = view.study.first_noise(starts, draws)
-    direction = torch.nn.functional.normalize(draws.normal(starts, 2), dim=1)
     y = view.classes(draws, starts)
+    first = view.study.first_noise(draws, starts, y)
+    direction = torch.nn.functional.normalize(draws.normal(starts, 2), dim=1)
     base = view.path(first, draws, steps=50, y=y)[:, -1]
     rows = [view.path(first + size * direction, draws, steps=50, y=y)[:, -1] - base for size in PERTURBATIONS]
     return np.linalg.norm(np.stack(rows), axis=-1)
@@ -219,7 +230,7 @@ def _classes(view: _View, draws: Draws) -> Drawing:
 
 def _class_paths(view: _View, draws: Draws) -> Drawing:
     y = torch.arange(view.study.classes)
-    whole = view.path(view.study.first_noise(len(y), draws), draws, y=y)
+    whole = view.path(view.study.first_noise(draws, len(y), y), draws, y=y)
     figure = paths.class_paths(whole, plane_of(view.study.truth, classes=True), _names(view.study))
     return Drawing(figure, {f"class {label}": path for label, path in enumerate(whole)})
 
@@ -236,7 +247,7 @@ def _class_samples(view: _View, draws: Draws) -> Drawing:
 
 def _class_likelihoods(view: _View, draws: Draws) -> Drawing:
     study = view.study
-    x, y = study.truth.sample(study.likelihood_points, draws)
+    x, y = likelihood_points(study.truth, study.likelihood_points, draws, by_class=True)
     assert y is not None
     nll = -study.log_prob(view.model, x, y)
     mean = np.array([nll[y == label].mean() for label in range(study.classes)])
@@ -247,8 +258,6 @@ def _class_likelihoods(view: _View, draws: Draws) -> Drawing:
 
 
 def _point_likelihoods(view: _View, draws: Draws) -> Drawing:
-    from genlib.studies.point_diffusion import log_prob_table
-
     rows = log_prob_table(view.study, view.model, draws)
     names = [f"{row['point']}  ({row['x1']:g}, {row['x2']:g})" for row in rows]
     numbers = {key: np.array([row[key] for row in rows]) for key in ("log_prob", "bound", "bound_error", "truth")}

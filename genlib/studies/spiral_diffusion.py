@@ -47,6 +47,8 @@ class SpiralDiffusion(Study[nn.Module]):
     """Fixed training points; 0 draws fresh ones for every batch."""
     denoiser: Literal["plain", "preconditioned"] = setting("plain")
     """What the network predicts: the noise itself, or what EDM's preconditioning leaves to it."""
+    noise_levels: Literal["discrete", "continuous"] = setting("discrete")
+    """Where the network is trained: at the T levels alone, or anywhere between the first and the last."""
     width: int = setting(128, low=1)
     """Features of each hidden layer."""
     depth: int = setting(3, low=1)
@@ -70,6 +72,7 @@ class SpiralDiffusion(Study[nn.Module]):
         "best": {
             "points": 0,
             "denoiser": "preconditioned",
+            "noise_levels": "continuous",
             "width": 256,
             "activation": "silu",
             "steps": 10_000,
@@ -130,15 +133,13 @@ class SpiralDiffusion(Study[nn.Module]):
     def loss(self, model: nn.Module, batch: Tensors, draws: Draws) -> Loss:
         x = batch["x"]
         rows = len(x) * draws.world
-        sigma = self.levels(x)[draws.integers(self.diffusion_steps, rows)]
-        noise = draws.normal(rows, 2)
+        sigma, noise = self.level_draws(x, rows, draws), draws.normal(rows, 2)
         return Loss({"noise": diffusion.denoising_loss(model(x + sigma.unsqueeze(1) * noise, sigma), noise, sigma)})
 
     @torch.no_grad()
     def validate(self, model: nn.Module, draws: Draws) -> dict[str, float]:
         x = self.truth.sample(2_000, draws.fork("points")).x
-        sigma = self.levels(x)[draws.integers(self.diffusion_steps, len(x))]
-        noise = draws.normal(*x.shape)
+        sigma, noise = self.level_draws(x, len(x), draws), draws.normal(*x.shape)
         error = diffusion.denoising_loss(model(x + sigma.unsqueeze(1) * noise, sigma), noise, sigma).item()
         count = min(1_000, self.samples)
         generated = self.generate(model, count, draws.fork("samples"))
@@ -172,6 +173,12 @@ class SpiralDiffusion(Study[nn.Module]):
         """σ after 1, 2, … T steps."""
         return self.noise.table().to(like)
 
+    def level_draws(self, like: Tensor, rows: int, draws: Draws) -> Tensor:
+        """The σ to train at."""
+        if self.noise_levels == "continuous":
+            return self.noise.sigma(draws.uniform(rows))
+        return self.levels(like)[draws.integers(self.diffusion_steps, rows)]
+
     def sampling_sigmas(self) -> Tensor:
         """σ along the reverse process, from the last step down: as many as `sampling_steps`, and zero for DDPM."""
         levels = self.noise.sigma(torch.linspace(1, 0, self.sampling_steps, dtype=torch.float64))
@@ -179,7 +186,7 @@ class SpiralDiffusion(Study[nn.Module]):
 
     def first_noise(self, count: int, draws: Draws) -> Tensor:
         """Pure noise: N(0, I) in DDPM's coordinates, which for standardised data is the matched start."""
-        return diffusion.start_std(self.noise.highest, 1.0, "matched") * draws.normal(count, 2)
+        return self._start.place(draws.normal(count, 2))
 
     def generate(self, model: nn.Module, count: int, draws: Draws) -> Tensor:
         """Samples."""
@@ -189,10 +196,16 @@ class SpiralDiffusion(Study[nn.Module]):
 
     @torch.no_grad()
     def log_prob(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The exact log-density of points under the model's probability flow."""
-        start = diffusion.start_std(self.noise.highest, 1.0, "matched")
+        """The exact log-density under the model's probability flow.
+
+        It passes through all noise levels: a model trained at the discrete ones alone is interpolated between them.
+        """
         low, high = self.noise.lowest, self.noise.highest
-        return diffusion.log_prob(model, x, lowest=low, highest=high, start_std=start, steps=self.likelihood_steps)
+        return diffusion.log_prob(model, x, lowest=low, highest=high, start=self._start, steps=self.likelihood_steps)
+
+    @property
+    def _start(self) -> diffusion.Start:
+        return diffusion.start_at(self.noise.highest, torch.zeros(2), torch.ones(2))
 
     def _test(self, device: torch.device | str = "cpu") -> Any:
         return self.truth.sample(self.likelihood_points, self.draws("test", device=device))

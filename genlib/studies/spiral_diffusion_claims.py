@@ -15,12 +15,12 @@ Runs = Sequence[Run]
 REPORT = SpiralDiffusion.preset("report")
 
 
-def _below_chance(runs: Runs) -> float:
-    """How far C2ST of 10,000 samples a side stays under .55."""
+def _from_chance(runs: Runs) -> float:
+    """How far C2ST of 10,000 samples a side is from chance."""
     run = runs[0]
     x = run.study.generate(run.model, 10_000, run.study.draws("claims/samples"))
     real = run.study.truth.sample(10_000, run.study.draws("claims/real")).x
-    return 0.55 - c2st(real.numpy(), x.numpy(), seed=run.study.seed)
+    return 0.5 - c2st(real.numpy(), x.numpy(), seed=run.study.seed)
 
 
 def _distances(run: Run) -> list[float]:
@@ -35,23 +35,18 @@ def _whole_fall(runs: Runs) -> float:
     return distances[0] - distances[-1]
 
 
-def _smallest_fall(runs: Runs) -> float:
-    distances = _distances(runs[0])[:4]  # later ones are at the noise of 10,000 points
-    return min(a - b for a, b in zip(distances, distances[1:], strict=False))
-
-
 CLAIMS = (
-    Claim("Samples from pure noise match the data", (REPORT,), _below_chance, ".55 minus C2ST, 10,000 samples a side"),
+    Claim(
+        "Samples from pure noise match the data",
+        (REPORT,),
+        _from_chance,
+        ".5 minus C2ST, 10,000 samples a side",
+        margin=-0.02,
+    ),
     Claim(
         "The predicted x̂₀ improves along the reverse steps",
         (REPORT,),
         _whole_fall,
         "fall of the sliced Wasserstein distance of x̂₀ from first to last step",
-    ),
-    Claim(
-        "… and at every stage of the first half",
-        (REPORT,),
-        _smallest_fall,
-        "smallest fall between neighbouring ones of the first four of six steps",
     ),
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.journal import Journal
+from cluster.journal import read_rows
 from cluster.mirror import Mirror, tracking_uri
 from cluster.run import Run
 from genlib import PointDiffusion
@@ -33,7 +33,7 @@ def test_a_run_is_mirrored_once_and_whole(run, monkeypatch):
     assert shown.info.status == "FINISHED"
     assert shown.data.tags["mlflow.parentRunId"] == parent
     assert shown.data.params["width"] == "16"
-    journal = Journal(run.path / "journal.jsonl").rows()
+    journal = read_rows(run.path / "journal.jsonl")
     history = client.get_metric_history(first, "loss")
     assert [(m.step, m.value, m.timestamp) for m in history] == [
         (row["step"], row["metrics"]["loss"], int(row["time"] * 1000)) for row in journal

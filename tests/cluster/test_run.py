@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cluster.journal import Journal
+from cluster.journal import Journal, read_rows
 from cluster.run import Run, open_run
 from genlib import InputError, PointDiffusion
 from genlib.checkpoint import checkpoints
@@ -26,7 +26,7 @@ def kill_at(step):
 
 
 def rows(run):
-    return [(row["step"], row["metrics"]) for row in Journal(run.path / "journal.jsonl").rows()]
+    return [(row["step"], row["metrics"]) for row in read_rows(run.path / "journal.jsonl")]
 
 
 def test_killed_and_run_again_is_the_same_run(tmp_path):
@@ -49,6 +49,33 @@ def test_finished_runs_are_not_trained_again(tmp_path):
     run.finish(run.train(listener=heard.append), figures=False)
     assert heard == []
     assert (run.path / "journal.jsonl").read_bytes() == journal
+
+
+def test_whatever_is_missing_is_made_again_and_the_default_evaluation_stays(tmp_path):
+    run = Run(STUDY, tmp_path)
+    run.finish(run.train(), figures=False)
+    result = json.loads((run.path / "result.json").read_text())
+    other = Run(PointDiffusion.preset("tiny", steps=40, sampling_steps=3), tmp_path)
+    assert other.path == run.path
+    different = other.finish(other.train(), figures=False)
+    assert different["sliced_wasserstein"] != result["metrics"]["sliced_wasserstein"]
+    assert json.loads((run.path / "result.json").read_text()) == result
+    for name in ("result.json", "samples.npz"):
+        (run.path / name).unlink()
+        run.finish(run.train(), figures=False)
+        assert (run.path / name).exists()
+    assert json.loads((run.path / "result.json").read_text()) == result
+
+
+def test_unfinished_runs_and_unwritable_storage_are_refused(tmp_path):
+    run = Run(STUDY, tmp_path)
+    with pytest.raises(Killed):
+        run.train(listener=kill_at(20))
+    with pytest.raises(InputError, match="is at update 20 of 40"):
+        open_run(run.path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        Run(STUDY, tmp_path / "file").train()
 
 
 def test_the_directory_holds_what_it_should(tmp_path):
@@ -101,8 +128,14 @@ def test_a_half_written_journal_line_is_cut_off(tmp_path):
     journal.append(20, {"loss": 0.5})
     with open(journal.path, "a") as file:
         file.write('{"step": 30, "metr')
+    assert [row["step"] for row in read_rows(journal.path)] == [10, 20]
+    assert journal.path.read_text().endswith("metr")  # reading changes nothing
     reopened = Journal(journal.path)
     assert reopened.last_step == 20
     reopened.append(20, {"loss": 9.0})
     reopened.append(30, {"loss": 0.25})
-    assert [(row["step"], row["metrics"]["loss"]) for row in reopened.rows()] == [(10, 1.0), (20, 0.5), (30, 0.25)]
+    assert [(row["step"], row["metrics"]["loss"]) for row in read_rows(journal.path)] == [
+        (10, 1.0),
+        (20, 0.5),
+        (30, 0.25),
+    ]

@@ -58,6 +58,21 @@ def test_studies_draw_what_the_reports_showed(drawn):
     assert set(drawn(SpiralDiffusion.preset("tiny"))[0]) == {"loss", "noising", "samples", "denoising"}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"density": "moons", "classes": 2},
+        {"density": "rings", "classes": 5},
+        {"sampling_steps": 1},
+        {"schedule": "edm"},
+    ],
+)
+def test_unusual_studies_draw_too(fields, drawn):
+    from genlib import PointDiffusion
+
+    assert drawn(PointDiffusion.preset("tiny", **fields))[0]
+
+
 @pytest.mark.parametrize("name", ["square", "spiral", "moons", "gaussians", "rings", "course_rings", "checkerboard"])
 def test_planes_hold_the_density(name):
     from genlib import Draws

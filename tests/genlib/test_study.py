@@ -31,6 +31,10 @@ def test_numbers_are_coerced_before_they_are_hashed():
     assert type(PointDiffusion(width=np.int64(64)).width) is int
 
 
+def test_large_seeds_stay_apart():
+    assert PointDiffusion(seed=2**53).key() != PointDiffusion(seed=2**53 + 1).key()
+
+
 def test_evaluation_fields_do_not_enter_the_identity(tiny):
     for declared in fields(tiny):
         if declared.name == "sampling_steps":
@@ -62,6 +66,8 @@ def test_version_enters_the_identity(tiny):
         ({"guidance": 2}, ["guidance", "got 2", "label_dropout"]),
         ({"classes": 5, "points": 3}, ["points", "got 3"]),
         ({"seed": -1}, ["PointDiffusion.seed", "got -1"]),
+        ({"seed": 10**400}, ["PointDiffusion.seed"]),
+        ({"schedule": np.array(["exp3"])}, ["PointDiffusion.schedule"]),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(given, said):

@@ -7,7 +7,18 @@ import sys
 import pytest
 import torch
 
-from genlib import Diverged, History, InputError, Launch, PointDiffusion, load_checkpoint, save_checkpoint, start, train
+from genlib import (
+    Diverged,
+    History,
+    InputError,
+    Launch,
+    PointDiffusion,
+    fit,
+    load_checkpoint,
+    save_checkpoint,
+    start,
+    train,
+)
 from genlib.study import Loss
 
 
@@ -27,6 +38,9 @@ def assert_same(a, b):
             continue
         for name in one[part]:
             assert torch.equal(one[part][name], other[part][name]), name
+    for index, moments in one["optimizer"]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, other["optimizer"]["state"][index][name]), name
 
 
 def test_stopped_anywhere_and_continued_is_bit_for_bit_the_same(tiny, tmp_path):
@@ -132,6 +146,54 @@ def test_a_lost_loss_stops_with_step_and_remedy_and_the_last_good_state():
     assert_same(state, reference)
 
 
+def test_nothing_lost_is_ever_yielded():
+    study = Breaks.preset("tiny")
+    with pytest.raises(Diverged, match="at step 17"):
+        list(train(study, until=18))
+    blown = PointDiffusion.preset("tiny", fourier_features=8, fourier_scale=1e38)
+    with pytest.raises(Diverged, match="at step 1; most likely at fault is a field that scales"):
+        list(train(blown))
+
+
+def test_a_divergence_travels_between_processes():
+    import pickle
+
+    with pytest.raises(Diverged) as stopped:
+        list(train(Breaks.preset("tiny")))
+    again = pickle.loads(pickle.dumps(stopped.value))
+    assert str(again) == str(stopped.value)
+    assert isinstance(again, Diverged)
+
+
+def test_functional_dropout_resumes_too_and_leaves_the_callers_generator():
+    class Drops(PointDiffusion):
+        def loss(self, model, batch, draws):
+            x = torch.nn.functional.dropout(batch["x"], 0.3)
+            return super().loss(model, batch | {"x": x}, draws)
+
+    study = Drops.preset("tiny")
+    torch.manual_seed(1)
+    whole, _ = uninterrupted(study)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), expected)
+    torch.manual_seed(2)
+    state = start(study)
+    list(train(study, state, until=7))
+    list(train(study, state))
+    assert_same(state, whole)
+
+
+def test_the_learning_rate_does_not_decay_twice_over_a_resume(tmp_path):
+    study = PointDiffusion.preset("tiny", learning_rate_schedule="cosine")
+    state = start(study)
+    list(train(study, state, until=10))
+    state = load_checkpoint(save_checkpoint(tmp_path, study, state), study)
+    list(train(study, state, until=11))
+    expected = study.learning_rate * study.learning_rate_factor(10)
+    assert state.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+
+
 def test_a_real_divergence_is_caught():
     study = PointDiffusion.preset("tiny", learning_rate=1e30, steps=100)
     with pytest.raises(Diverged, match="learning_rate"):
@@ -142,6 +204,8 @@ def test_impossible_launches_are_refused():
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="torch sees no GPU here; use 'cpu'"):
             Launch(device="cuda")
+    with pytest.raises(InputError, match="none that torch knows: use 'cpu' or 'cuda'"):
+        Launch(device="gpu")
     with pytest.raises(InputError, match=r"precision: got 'float16'.*float32, bfloat16"):
         Launch(precision="float16")
     with pytest.raises(InputError, match="bfloat16 needs a GPU"):
@@ -158,12 +222,12 @@ def test_bfloat16_stays_near_float32():
 
 
 TWO_WORKERS = """
-import sys, torch
+import json, sys, torch
 import torch.distributed as dist
 from genlib import STUDIES, Launch, train
-rank, store, title = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+rank, store, title, fields = int(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
 dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
-study = {kind.title(): kind for kind in STUDIES}[title].preset("tiny")
+study = {kind.title(): kind for kind in STUDIES}[title](**fields)
 for progress in train(study, launch=Launch(rank=rank, world=2)):
     if rank == 0:
         print(progress.step, progress.metrics["loss"])
@@ -171,8 +235,8 @@ dist.destroy_process_group()
 """
 
 
-def test_two_workers_compute_what_one_does(kind, tmp_path):
-    alone = [(p.step, p.metrics["loss"]) for p in train(kind.preset("tiny"))]
+def test_two_workers_compute_what_one_does(tiny, tmp_path):
+    alone = [(p.step, p.metrics["loss"]) for p in train(tiny)]
     command = [sys.executable, "-W", "ignore", "-c", TWO_WORKERS]
     workers = [
         subprocess.Popen(
@@ -197,5 +261,7 @@ def test_compiled_is_near_eager():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_gpu_trains_every_study(kind, precision):
-    losses = [p.metrics["loss"] for p in train(kind.preset("tiny"), launch=Launch(device="cuda", precision=precision))]
-    assert all(0 < loss < 10 for loss in losses)
+    run = fit(kind.preset("tiny"), Launch(device="cuda", precision=precision))
+    assert all(0 < loss < 10 for loss in run.history.series("loss")[1])
+    assert run.evaluation.metrics
+    assert run.figures

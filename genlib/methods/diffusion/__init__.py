@@ -3,8 +3,9 @@
 from genlib.methods.diffusion.denoisers import NoisePredictor, PlainDenoiser, PreconditionedDenoiser, guided
 from genlib.methods.diffusion.likelihood import Bound, log_prob, variational_bound
 from genlib.methods.diffusion.loss import Weighting, denoising_loss
-from genlib.methods.diffusion.samplers import EVALUATIONS, SAMPLERS, SamplerName, path, reverse, sample, start_std
+from genlib.methods.diffusion.samplers import EVALUATIONS, SAMPLERS, SamplerName, path, reverse, sample
 from genlib.methods.diffusion.schedules import SCHEDULES, DiscreteLinear, Schedule, ScheduleName
+from genlib.methods.diffusion.start import Start, StartName, start_at
 
 __all__ = [
     "EVALUATIONS",
@@ -18,6 +19,8 @@ __all__ = [
     "SamplerName",
     "Schedule",
     "ScheduleName",
+    "Start",
+    "StartName",
     "Weighting",
     "denoising_loss",
     "guided",
@@ -25,6 +28,6 @@ __all__ = [
     "path",
     "reverse",
     "sample",
-    "start_std",
+    "start_at",
     "variational_bound",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genlib.draws import Draws
 from genlib.methods.diffusion.denoisers import NoisePredictor
+from genlib.methods.diffusion.start import Start
 from genlib.methods.ode import Solver, integrate_with_log_det
 
 
@@ -20,18 +21,18 @@ def log_prob(
     *,
     lowest: float,
     highest: float,
-    start_std: float,
+    start: Start,
     steps: int = 50,
     solver: Solver = "rk4",
 ) -> Float[Tensor, " n"]:
     """Exact log-density of the probability-flow model, at the data, by the change of variables along dx/dσ = ε̂.
 
     Integrated in u = ln σ, where dx/du = σε̂, from σ_min (taken as the data's own noise level, no final denoising) to
-    σ_max, where the density is N(0, start_std²). Song et al., *Score-based generative modeling through SDEs*, 2021.
+    σ_max, where the density is the start's. Song et al., *Score-based generative modeling through SDEs*, 2021.
     """
     times = torch.linspace(math.log(lowest), math.log(highest), steps + 1, dtype=x.dtype, device=x.device)
     z, log_det = integrate_with_log_det(lambda points, u: u.exp() * noise(points, u.exp()), x, times, solver)
-    return _normal_log_prob(z, start_std) + log_det
+    return start.log_prob(z) + log_det
 
 
 class Bound(NamedTuple):
@@ -53,13 +54,13 @@ def variational_bound(
     *,
     lowest: float,
     highest: float,
-    start_std: float,
+    start: Start,
     samples: int = 1_000,
 ) -> Bound:
     """The bound with all its terms, in continuous time (Kingma et al., *Variational diffusion models*, 2021).
 
     denoising: ½ ∫ ‖x − x̂₀‖² d(1/σ²) = ∫ ‖ε − ε̂‖² d ln σ, from `samples` draws of (ln σ uniform, ε) per point;
-    reconstruction: E[−ln N(x; x + σ_min ε, σ_min²)]; prior: KL(N(x, σ_max²) ‖ N(0, start_std²)).
+    reconstruction: E[−ln N(x; x + σ_min ε, σ_min²)]; prior: KL(N(x, σ_max²) ‖ start).
     The first is the same for every schedule with the same ends.
     """
     dimensions = x.shape[1]
@@ -76,12 +77,7 @@ def variational_bound(
     errors = torch.stack(rows)  # (n, samples)
     denoising = errors.mean(1)
     reconstruction = dimensions / 2 * (1 + math.log(2 * math.pi) + 2 * math.log(lowest))
-    ratio = (highest / start_std) ** 2
-    prior = 0.5 * (dimensions * (ratio - 1 - math.log(ratio)) + x.square().sum(1) / start_std**2)
+    prior = start.divergence_from(x, highest)
     # Neighbouring cells differ little in their mean: their differences give the error of a stratified average.
     spread = (errors[:, 1:] - errors[:, :-1]).square().mean(1) / 2
     return Bound(denoising + reconstruction + prior, (spread / samples).sqrt(), denoising, reconstruction, prior)
-
-
-def _normal_log_prob(z: Tensor, std: float) -> Tensor:
-    return -0.5 * (z / std).square().sum(1) - z.shape[1] * (0.5 * math.log(2 * math.pi) + math.log(std))

@@ -85,12 +85,3 @@ def path(
 ) -> Float[Tensor, "t n d"]:
     """The whole reverse path."""
     return torch.stack(list(reverse(noise, x, sigmas, draws, step)))
-
-
-def start_std(sigma: float, data_std: float, start: Literal["matched", "standard"]) -> float:
-    """The standard deviation of the noise that sampling starts from.
-
-    The forward process ends with variance Var(x₀) + σ²: `matched` starts from that, `standard` from σ² alone, as the
-    reports do, which is too narrow unless σ is large.
-    """
-    return (sigma**2 + data_std**2) ** 0.5 if start == "matched" else sigma

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from genlib import Draws, InputError, PointDiffusion
+from genlib import Draws, InputError, PointDiffusion, fit
 from genlib.data.points.square import Square, posterior_mean
 from genlib.methods import diffusion
 from genlib.methods.diffusion import SAMPLERS, SCHEDULES, DiscreteLinear
@@ -59,6 +59,10 @@ def test_the_spirals_schedule_ends_in_a_disc():
     )
 
 
+def start_of(schedule, start="matched"):
+    return diffusion.start_at(schedule.highest, torch.zeros(2), torch.full((2,), 1 / 3), start=start)
+
+
 def exact_kl(schedule, steps, nodes=2_000):
     """KL(square ‖ model) of the perfect denoiser under DDIM, matched start, no final denoising.
 
@@ -66,7 +70,7 @@ def exact_kl(schedule, steps, nodes=2_000):
     values is a change of variables.
     """
     sigmas = schedule.sigmas(steps).double()
-    std = diffusion.start_std(schedule.highest, STD, "matched")
+    std = start_of(schedule).std[0].item()
     z = torch.linspace(-7, 7, 40_001, dtype=torch.float64) * std
     x = diffusion.sample(perfect, torch.stack((z, z), 1), sigmas, Draws(0, "unused"))[:, 0]
     density = torch.exp(-0.5 * (z / std) ** 2) / (std * math.sqrt(2 * math.pi))
@@ -102,7 +106,7 @@ def test_starting_from_unit_noise_is_too_narrow_even_for_a_perfect_denoiser():
     schedule = SCHEDULES["exp5"]
     spread = {}
     for start in ("matched", "standard"):
-        noise = diffusion.start_std(schedule.highest, STD, start) * Draws(0, "start").normal(5_000, 2)
+        noise = start_of(schedule, start).place(Draws(0, "start").normal(5_000, 2))
         spread[start] = diffusion.sample(perfect, noise, schedule.sigmas(1_000), Draws(0, "s")).std().item()
     assert spread["standard"] == pytest.approx(0.527, abs=0.006)
     assert spread["matched"] == pytest.approx(0.577, abs=0.006)
@@ -112,7 +116,7 @@ def test_starting_from_unit_noise_is_too_narrow_even_for_a_perfect_denoiser():
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_recovers_the_square_under_every_schedule(schedule, sampler):
     s, n = SCHEDULES[schedule], 5_000
-    noise = diffusion.start_std(s.highest, STD, "matched") * Draws(0, "start").normal(n, 2)
+    noise = start_of(s).place(Draws(0, "start").normal(n, 2))
     x = diffusion.sample(perfect, noise, s.sigmas(150), Draws(0, sampler), SAMPLERS[sampler])
     assert sliced_wasserstein(x, Square().sample(n, Draws(0, "real")).x) < 0.035  # real against real: .013
     assert x.std().item() == pytest.approx(STD, abs=0.018)
@@ -120,7 +124,7 @@ def test_every_sampler_recovers_the_square_under_every_schedule(schedule, sample
 
 def test_second_order_samplers_need_fewer_steps():
     schedule = SCHEDULES["exp5"]
-    start = diffusion.start_std(schedule.highest, STD, "matched") * Draws(0, "start").normal(500, 2)
+    start = start_of(schedule).place(Draws(0, "start").normal(500, 2))
 
     def end(name, steps):
         return diffusion.sample(perfect, start, schedule.sigmas(steps), Draws(0, "s"), SAMPLERS[name])
@@ -140,8 +144,7 @@ def test_a_path_starts_at_the_noise_and_ends_at_the_sample():
 
 
 def ends(schedule):
-    std = diffusion.start_std(schedule.highest, STD, "matched")
-    return {"lowest": schedule.lowest, "highest": schedule.highest, "start_std": std}
+    return {"lowest": schedule.lowest, "highest": schedule.highest, "start": start_of(schedule)}
 
 
 @pytest.mark.parametrize(("name", "best"), [("exp5", 1.3927), ("exp10", 1.3863)])
@@ -210,3 +213,63 @@ def test_guidance_extrapolates_between_with_and_without_the_class():
     guided = diffusion.guided(model, y, guidance=3.0, no_class=5)(x, sigma)
     assert torch.allclose(guided, none + 3 * (with_class - none), atol=1e-5)
     assert torch.equal(diffusion.guided(model, y)(x, sigma), with_class)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A small network trained for a few seconds: good enough to be held against the truth."""
+    study = PointDiffusion(
+        points=0, denoiser="preconditioned", weighting="edm", width=64, depth=3, activation="silu", steps=1_500,
+        batch_size=500, learning_rate=5e-3, learning_rate_schedule="cosine", ema_decay=0.99, schedule="exp3",
+    )  # fmt: skip
+    return fit(study)
+
+
+def test_a_learned_denoiser_approaches_the_analytic_one(learned):
+    _, excess = learned.history.series("validation/excess")
+    assert excess[-1] < 0.004
+    x = Square().sample(2_000, Draws(0, "x")).x
+    for sigma in (0.1, 0.3, 1.0):
+        noised = x + sigma * Draws(0, "noise").normal(2_000, 2)
+        level = torch.tensor(sigma)
+        with torch.no_grad():
+            error = (learned.model(noised, level) - perfect(noised, level)).square().mean().item()
+        assert error < 0.01, sigma
+    # The loss stands at its floor, far above zero.
+    final = learned.history.series("validation/loss")[1][-1]
+    assert final == pytest.approx(learned.study.floor(), abs=0.03)
+
+
+def test_both_likelihoods_of_a_learned_model_agree_with_the_truth(learned):
+    study, schedule = learned.study, learned.study.noise
+    x = Square().sample(500, Draws(0, "test")).x
+    exact = -study.log_prob(learned.model, x).mean().item()
+    perfectly = -diffusion.log_prob(perfect, x, **ends(schedule), steps=25).mean().item()
+    assert exact == pytest.approx(perfectly, abs=0.05)
+    few = x[:50]
+    bound = diffusion.variational_bound(learned.model, few, Draws(0, "bound"), **ends(schedule), samples=500)
+    error = bound.error.square().sum().sqrt().item() / len(few)
+    assert bound.total.mean().item() > -study.log_prob(learned.model, few).mean().item() - 3 * error
+    assert bound.total.mean().item() == pytest.approx(1.45, abs=0.2)
+
+
+def test_the_start_of_a_class_is_what_its_forward_process_ends_in():
+    for name, classes in (("square", 5), ("rings", 5), ("moons", 2)):
+        study = PointDiffusion.preset("tiny", density=name, classes=classes)
+        x, y = study.truth.sample(60_000, Draws(0, "x"))
+        noised = x + study.noise.highest * Draws(0, "noise").normal(len(x), 2)
+        start = study.start_at(study.noise.highest, torch.arange(classes))
+        for label in range(classes):
+            mine = noised[y == label]
+            assert start.mean[label].tolist() == pytest.approx(mine.mean(0).tolist(), abs=0.05)
+            assert start.std[label].tolist() == pytest.approx(mine.std(0).tolist(), rel=0.03)
+
+
+def test_the_starts_density_is_a_normals():
+    start = diffusion.start_at(2.0, torch.tensor([0.5, -1.0]), torch.tensor([1.0, 3.0]))
+    x = torch.randn(5, 2)
+    normal = torch.distributions.Normal(torch.tensor([0.5, -1.0]), torch.tensor([5.0, 7.0]).sqrt())
+    assert torch.allclose(start.log_prob(x), normal.log_prob(x).sum(1), atol=1e-5)
+    point = torch.distributions.Normal(x, 2.0)
+    expected = torch.distributions.kl_divergence(point, normal).sum(1)
+    assert torch.allclose(start.divergence_from(x, 2.0), expected, atol=1e-5)

@@ -1,0 +1,19 @@
+"""How every script ends: 0 done, 2 refused input, 1 failed run; one sentence for what a user can mend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from genlib import Diverged, InputError
+
+
+@contextmanager
+def exit_with_a_sentence() -> Iterator[None]:
+    """Turn the errors that a user can mend into their sentence and an exit code."""
+    try:
+        yield
+    except InputError as error:
+        sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
+        sys.exit(1 if isinstance(error, Diverged) else 2)

@@ -240,7 +240,9 @@ def test_two_workers_compute_what_one_does(tiny, tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", TWO_WORKERS]
     workers = [
         subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store"), kind.title()], stdout=subprocess.PIPE, text=True
+            [*command, str(rank), str(tmp_path / "store"), tiny.title(), json.dumps(tiny.fields())],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for rank in (0, 1)
     ]

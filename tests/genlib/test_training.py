@@ -1,5 +1,6 @@
 """The loop: exact resume, the same bits with any cadence of stops, clear words when a loss is lost."""
 
+import json
 import random
 import subprocess
 import sys

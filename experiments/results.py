@@ -6,6 +6,7 @@ python experiments/results.py [--storage runs] [--seeds 3] [--only best]
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,13 @@ ROWS: dict[str, Study[Any]] = {
     "SpiralDiffusion, report": SpiralDiffusion.preset("report"),
     "SpiralDiffusion, best": SpiralDiffusion.preset("best"),
 }
+GALLERY = Path(__file__).parent / "gallery"
+PICTURES = {
+    "PointDiffusion, report": ("loss", "starting_variance"),
+    "PointDiffusion, best": ("forward_and_reverse", "sampling_steps", "schedules", "reverse_paths"),
+    "PointDiffusion by class, best": ("class_paths", "class_likelihoods", "point_likelihoods"),
+    "SpiralDiffusion, report": ("noising", "denoising", "samples"),
+}
 COLUMNS = (
     "nll",
     "nll_gap",
@@ -52,6 +60,8 @@ class Options:
     """Seeds 0, 1, … per row."""
     only: str = ""
     """Only rows whose name contains this."""
+    gallery: bool = False
+    """Copy the README's pictures, from the first seed's runs, to experiments/gallery."""
 
 
 def evaluate(run: Run) -> dict[str, float]:
@@ -78,6 +88,19 @@ def main(options: Options) -> None:
     options.storage.mkdir(exist_ok=True)
     (options.storage / "results.json").write_text(json.dumps(measured, indent=2))
     print(f"every metric of every seed: {options.storage / 'results.json'}")
+    if options.gallery:
+        fill_gallery(rows, options.storage)
+
+
+def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
+    """Copy chosen pictures of seed 0."""
+    for name, pictures in PICTURES.items():
+        if name in rows:
+            path = Run(rows[name], storage).path
+            evaluation = json.loads((path / "result.json").read_text())["evaluation"]
+            for picture in pictures:
+                source = path / "evaluations" / evaluation / "figures" / f"{picture}.png"
+                shutil.copyfile(source, GALLERY / f"{rows[name].title()}-{picture.replace('_', '-')}.png")
 
 
 def _cell(values: list[float] | None) -> str:

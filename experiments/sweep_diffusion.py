@@ -7,7 +7,7 @@ from experiments.sweeping import sweep_script
 from genlib import PointDiffusion
 
 STUDY = PointDiffusion.preset(
-    "best", width=128, batch_size=500, validate_every=500, samples=5_000, likelihood_points=1_000
+    "best", batch_size=500, validate_every=500, samples=5_000, likelihood_points=1_000
 )
 SPACE = {
     "schedule": ("exp3", "exp5", "exp10", "geometric"),

@@ -73,7 +73,7 @@ class SpiralDiffusion(Study[nn.Module]):
             "points": 0,
             "denoiser": "preconditioned",
             "noise_levels": "continuous",
-            "width": 256,
+            "batch_size": 2_000,
             "activation": "silu",
             "steps": 10_000,
             "learning_rate": 3e-3,

@@ -6,9 +6,7 @@ python experiments/sweep_diffusion.py [--storage runs] [--plan]
 from experiments.sweeping import sweep_script
 from genlib import PointDiffusion
 
-STUDY = PointDiffusion.preset(
-    "best", batch_size=500, validate_every=500, samples=5_000, likelihood_points=1_000
-)
+STUDY = PointDiffusion.preset("best", batch_size=500, validate_every=500, samples=5_000, likelihood_points=1_000)
 SPACE = {
     "schedule": ("exp3", "exp5", "exp10", "geometric"),
     "steps": (500, 2_000),

@@ -255,6 +255,7 @@ def test_two_workers_compute_what_one_does(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, within torch
 def test_compiled_is_near_eager():
     study = PointDiffusion.preset("tiny")
     losses = [[p.metrics["loss"] for p in train(study, launch=launch)] for launch in (Launch(), Launch(compile=True))]

@@ -72,16 +72,21 @@ def main(options: Options) -> None:
     table = Table(title=f"claims, 95 % intervals over {options.seeds} seeds", show_lines=True)
     for column in ("claim", "verdict", "mean [interval]", "claimed", "what is measured"):
         table.add_column(column)
-    record = []
+    record: list[dict[str, Any]] = []
+    lines = ["| claim | verdict | mean [95 % interval] | claimed | what is measured |", "|---|---|---|---|---|"]
     for name in options.studies:
         for finding in check(by_title[name], options.storage, options.seeds):
             claim = finding.claim
             numbers = f"{finding.mean:.4g} [{finding.low:.4g}, {finding.high:.4g}]"
             table.add_row(claim.text, finding.verdict, numbers, f"> {claim.margin:g}", claim.measure)
+            lines.append(f"| {claim.text} | **{finding.verdict}** | {numbers} | > {claim.margin:g} | {claim.measure} |")
             record.append({"study": name, "claim": claim.text, "verdict": finding.verdict, "effects": finding.effects})
     Console(width=180).print(table)
     (options.storage / "claims.json").write_text(json.dumps(record, indent=2))
-    print(f"every effect of every seed: {options.storage / 'claims.json'}")
+    (options.storage / "claims.md").write_text("\n".join(lines) + "\n")
+    print(
+        f"every effect of every seed: {options.storage / 'claims.json'}; as Markdown: {options.storage / 'claims.md'}"
+    )
 
 
 if __name__ == "__main__":

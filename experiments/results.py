@@ -38,16 +38,16 @@ PICTURES = {
     "PointDiffusion by class, best": ("class_paths", "class_likelihoods", "point_likelihoods"),
     "SpiralDiffusion, report": ("noising", "denoising", "samples"),
 }
-COLUMNS = (
-    "nll",
-    "nll_gap",
-    "c2st",
-    "sliced_wasserstein",
-    "sliced_wasserstein_floor",
-    "coverage",
-    "leakage",
-    "cpu_seconds",
-)
+COLUMNS = {
+    "NLL, nats": "nll",
+    "above the truth": "nll_gap",
+    "C2ST": "c2st",
+    "SW ÷ floor": "sliced_wasserstein_ratio",
+    "coverage": "coverage",
+    "leakage, %": "leakage_percent",
+    "CPU-seconds": "cpu_seconds",
+}
+DIGITS = {"nll": 3, "nll_gap": 3, "c2st": 3, "coverage": 3, "sliced_wasserstein_ratio": 2, "leakage_percent": 2}
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,21 @@ def main(options: Options) -> None:
     values = {done.study: done.value for done in run_many(list(wanted.values()), options.storage, evaluate)}
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (name, _), study in wanted.items():
-        for metric, value in values[study].items():
+        for metric, value in with_ratios(values[study]).items():
             measured[name][metric].append(value)
-    table = Table(title=f"mean ± half the 95 % interval over {options.seeds} seeds")
-    table.add_column("study")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for name, metrics in measured.items():
-        table.add_row(name, *(_cell(metrics.get(column)) for column in COLUMNS))
-    Console(width=200).print(table)
-    options.storage.mkdir(exist_ok=True)
+    title = f"mean ± half the 95 % interval over {options.seeds} seeds"
+    lines = [[name, *(_cell(metrics, key) for key in COLUMNS.values())] for name, metrics in measured.items()]
+    table = Table("study", *COLUMNS, title=title)
+    for line in lines:
+        table.add_row(*line)
+    Console(width=150).print(table)
+    rows_of_text = [["study", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *lines]
+    markdown = "\n".join("| " + " | ".join(line) + " |" for line in rows_of_text)
+    (options.storage / "results.md").write_text(f"{markdown}\n\n{title}.\n")
     (options.storage / "results.json").write_text(json.dumps(measured, indent=2))
-    print(f"every metric of every seed: {options.storage / 'results.json'}")
+    print(
+        f"every metric of every seed: {options.storage / 'results.json'}; as Markdown: {options.storage / 'results.md'}"
+    )
     if options.gallery:
         fill_gallery(rows, options.storage)
 
@@ -103,11 +106,18 @@ def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
                 shutil.copyfile(source, GALLERY / f"{rows[name].title()}-{picture.replace('_', '-')}.png")
 
 
-def _cell(values: list[float] | None) -> str:
-    if not values:
+def with_ratios(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics, and what the table shows of them."""
+    ratio = {"sliced_wasserstein_ratio": metrics["sliced_wasserstein"] / metrics["sliced_wasserstein_floor"]}
+    percent = {"leakage_percent": 100 * metrics["leakage"]} if "leakage" in metrics else {}
+    return metrics | ratio | percent
+
+
+def _cell(metrics: dict[str, list[float]], key: str) -> str:
+    if key not in metrics:
         return "–"
-    mean, low, high = interval(values)
-    digits = 0 if mean > 20 else 4
+    mean, low, high = interval(metrics[key])
+    digits = DIGITS.get(key, 0)
     return f"{mean:.{digits}f} ± {(high - low) / 2:.{digits}f}"
 
 

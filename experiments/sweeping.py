@@ -94,7 +94,7 @@ def _sweep(
     rows = sorted(settings, key=lambda setting: measured[setting][metric])
     table = Table(title=f"{name}: best first")
     for column in (*space, metric, "c2st", "nll", "cpu_seconds"):
-        table.add_column(column, justify="right")
+        table.add_column(column.replace("_", " "), justify="right")
     for setting in rows:
         numbers = (f"{measured[setting].get(key, float('nan')):.4g}" for key in (metric, "c2st", "nll", "cpu_seconds"))
         table.add_row(*(str(getattr(setting, field)) for field in space), *numbers)

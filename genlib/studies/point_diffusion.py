@@ -234,6 +234,8 @@ class PointDiffusion(Study[nn.Module]):
 
     def predictor(self, model: nn.Module, y: Tensor | None = None) -> diffusion.NoisePredictor:
         """The model with its class settled."""
+        if self.classes and y is None:
+            raise InputError(f"this model was trained by class: give the class of each point, 0 to {self.classes - 1}.")
         no_class = self.classes if self.label_dropout else None
         return diffusion.guided(model, y if self.classes else None, guidance=self.guidance, no_class=no_class)
 

@@ -190,6 +190,12 @@ def test_plain_and_preconditioned_denoisers_take_scalar_and_per_point_noise_leve
         assert torch.allclose(*alike, atol=1e-6)
 
 
+def test_a_model_by_class_asks_for_the_class():
+    study = PointDiffusion.preset("tiny", classes=5)
+    with pytest.raises(InputError, match="give the class of each point, 0 to 4"):
+        study.generate(study.model(), 10, Draws(0, "x"))
+
+
 def test_preconditioning_starts_near_the_right_answer_at_both_ends():
     """With a network that says 0, x̂₀ is x at tiny noise and 0 at huge noise, whatever x is."""
     from torch import nn

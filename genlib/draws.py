@@ -68,17 +68,21 @@ class Draws:
         stream = f"{self.stream}/{name}"
         return Draws(self.seed, stream, self.step, rank=self.rank, world=self.world, device=self.device)
 
+    def whole(self) -> Draws:
+        """The same numbers for the whole global batch, on every worker; `mine` then picks this worker's rows."""
+        return Draws(self.seed, self.stream, self.step, device=self.device)
+
     def normal(self, rows: int, *shape: int) -> Tensor:
         """Standard normal numbers."""
-        return self._mine(torch.randn(rows, *shape, generator=self.generator, device=self.device))
+        return self.mine(torch.randn(rows, *shape, generator=self.generator, device=self.device))
 
     def uniform(self, rows: int, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1)."""
-        return self._mine(torch.rand(rows, *shape, generator=self.generator, device=self.device))
+        return self.mine(torch.rand(rows, *shape, generator=self.generator, device=self.device))
 
     def integers(self, high: int, rows: int, *shape: int) -> Tensor:
         """Uniform integers in [0, high)."""
-        return self._mine(torch.randint(high, (rows, *shape), generator=self.generator, device=self.device))
+        return self.mine(torch.randint(high, (rows, *shape), generator=self.generator, device=self.device))
 
     def batch(self, size: int, batch_size: int) -> Tensor:
         """The rows of a data set of `size` in this step's batch: epochs of fresh permutations, none left over."""
@@ -89,7 +93,7 @@ class Draws:
             taken = min(size - offset, (self.step + 1) * batch_size - first)
             pieces.append(_permutation(self.seed, self.stream, epoch, size, self.device)[offset : offset + taken])
             first += taken
-        return self._mine(pieces[0] if len(pieces) == 1 else torch.cat(pieces))
+        return self.mine(pieces[0] if len(pieces) == 1 else torch.cat(pieces))
 
     @contextmanager
     def default_generator(self) -> Iterator[None]:
@@ -103,7 +107,8 @@ class Draws:
                     torch.cuda.manual_seed(seed)
             yield
 
-    def _mine(self, whole: Tensor) -> Tensor:
+    def mine(self, whole: Tensor) -> Tensor:
+        """This worker's rows of a global batch."""
         if self.world == 1:
             return whole
         if len(whole) % self.world:

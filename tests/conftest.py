@@ -26,6 +26,7 @@ def kind(request):
 VARIANTS = {
     "point-diffusion by class": ("point-diffusion", {"classes": 5, "label_dropout": 0.2, "ema_decay": 0.9}),
     "point-diffusion best": ("point-diffusion", {"points": 0, "denoiser": "preconditioned", "weighting": "edm"}),
+    "point-diffusion best by class": ("point-diffusion", {"points": 0, "classes": 5, "batch_size": 60}),
     "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
 }
 

@@ -68,11 +68,7 @@ def likelihood_points(density: PointDensity, count: int, draws: Draws, by_class:
     """Real points to take the likelihood of: by class equally many of each, so that rare ones are measured as well."""
     if not by_class:
         return Points(density.sample(count, draws).x, None)
-    each = max(2, count // density.classes)
-    pool = density.sample(int(1.5 * each / min(density.priors)) + 50, draws)
-    assert pool.y is not None
-    rows = torch.cat([(pool.y == label).nonzero().squeeze(1)[:each] for label in range(density.classes)])
-    return Points(pool.x[rows], pool.y[rows])
+    return density.sample_balanced(max(2, count // density.classes), draws)
 
 
 def _nll(log_p: Tensor) -> tuple[float, float]:

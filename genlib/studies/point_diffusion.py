@@ -40,7 +40,7 @@ class PointDiffusion(Study[nn.Module]):
     density: DensityName = setting("square")
     """The density to learn. All but the square are standardised."""
     points: int = setting(1_000, low=0)
-    """Fixed training points; 0 draws fresh ones for every batch."""
+    """Fixed training points; 0 draws fresh ones for every batch (by class equally many, without label dropout)."""
     classes: int = setting(0, low=0)
     """Classes to condition on: all that the density has, or 0 for none."""
     schedule: diffusion.ScheduleName = setting("exp5")
@@ -125,6 +125,11 @@ class PointDiffusion(Study[nn.Module]):
                 f"PointDiffusion.guidance: got {self.guidance:g}, which compares the model with and without classes; "
                 "use 1, or train with classes and label_dropout above 0."
             )
+        if not self.points and self.classes and self.batch_size % self.classes:
+            raise InputError(
+                f"PointDiffusion.batch_size: got {self.batch_size}; "
+                f"fresh points by class need a multiple of {self.classes}."
+            )
         if self.points and self.points < self.classes:
             raise InputError(
                 f"PointDiffusion.points: got {self.points}; allowed is 0 (fresh points) or at least one per class."
@@ -153,6 +158,8 @@ class PointDiffusion(Study[nn.Module]):
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         if self.points:
             return super().batch(train, draws)
+        if self.classes and not self.label_dropout:  # p(x|c) is the same whatever the classes' proportions
+            return _tensors(self.truth.sample_balanced(self.batch_size // self.classes, draws))
         return _tensors(self.truth.sample(self.batch_size, draws))
 
     def model(self) -> nn.Module:

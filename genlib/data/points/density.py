@@ -40,6 +40,14 @@ class PointDensity:
         """Independent points (`n` counts the global batch, see `Draws`)."""
         raise NotImplementedError
 
+    def sample_balanced(self, each: int, draws: Draws) -> Points:
+        """Points of every class, equally many of each; taken from a pool that is large enough for the rarest."""
+        pool = self.sample(int(1.5 * each / min(self.priors)) + 50, draws.fork("pool").whole())
+        assert pool.y is not None
+        rows = torch.cat([(pool.y == label).nonzero().squeeze(1)[:each] for label in range(self.classes)])
+        rows = draws.mine(rows)
+        return Points(pool.x[rows], pool.y[rows])
+
     def log_prob(self, x: Float[Tensor, "n 2"], y: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         """Exact log density, given the class where one is given; −∞ outside the support."""
         raise NotImplementedError

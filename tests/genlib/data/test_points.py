@@ -70,6 +70,18 @@ def test_samples_have_the_moments_the_entropy_and_the_support(name):
         assert -given.mean().item() == pytest.approx(d.conditional_entropy, abs=0.01)
 
 
+@pytest.mark.parametrize("name", WITH_CLASSES)
+def test_balanced_points_are_equally_many_of_each_class(name):
+    d = density(name)
+    x, y = d.sample_balanced(300, draws())
+    assert torch.bincount(y).tolist() == [300] * d.classes
+    assert (d.log_prob(x.double(), y) > -math.inf).float().mean() > 0.999
+    for rank in (0, 1):
+        share = d.sample_balanced(300, Draws(0, "test", rank=rank, world=2))
+        half = len(x) // 2
+        assert torch.equal(share.x, x[rank * half : (rank + 1) * half])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_all_but_the_square_are_standardised_and_say_so(name):
     d = density(name)

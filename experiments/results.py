@@ -33,8 +33,8 @@ ROWS: dict[str, Study[Any]] = {
 }
 GALLERY = Path(__file__).parent / "gallery"
 PICTURES = {
-    "PointDiffusion, report": ("loss", "starting_variance"),
-    "PointDiffusion, best": ("forward_and_reverse", "sampling_steps", "schedules", "reverse_paths"),
+    "PointDiffusion, report": ("loss", "starting_variance", "forward_and_reverse", "reverse_paths"),
+    "PointDiffusion, best": ("sampling_steps", "schedules"),
     "PointDiffusion by class, best": ("class_paths", "class_likelihoods", "point_likelihoods"),
     "SpiralDiffusion, report": ("noising", "denoising", "samples"),
 }

@@ -123,6 +123,7 @@ def point_likelihoods(
     ax.set_yticks(place, names)
     ax.grid(axis="x", color="#dddddd", lw=0.7)
     ax.set_xscale("symlog", linthresh=2)
+    ax.set_xlim(left=2 * min(-1.0, exact.min(), bound.min()))
     ax.set_xlabel("log p(x | class), nats (symmetric log scale; truth −∞ outside the class)")
     ax.legend(loc="upper left")
     return figure

@@ -83,7 +83,7 @@ def reverse_with_predictions(
     sigmas = study.sampling_sigmas()
     whole = diffusion.path(model, study.first_noise(count, draws), sigmas, draws, diffusion.SAMPLERS[study.sampler])
     steps = study.sampling_steps
-    labels = sorted({round(float(place)) for place in np.linspace(1, steps, 6)}, reverse=True)
+    labels = sorted({max(1, round(steps * share)) for share in (1, 0.6, 0.35, 0.2, 0.1, 0.025)}, reverse=True)
     points, clean = [], []
     for t in labels:
         x, sigma = whole[steps - t], sigmas[steps - t]

@@ -42,7 +42,10 @@ class Mirror:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
 
-        storage.mkdir(parents=True, exist_ok=True)
+        try:
+            storage.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the storage {storage} cannot be written ({error.strerror}): give another.") from error
         uri = tracking_uri(storage)
         try:
             self._client = MlflowClient(tracking_uri=uri)

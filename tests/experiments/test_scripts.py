@@ -47,6 +47,24 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, arguments, said):
     assert not (tmp_path / "runs").exists()
 
 
+def test_without_mlflow_the_run_is_whole_and_says_so(tmp_path):
+    dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    done = script("train", "spiral-diffusion", "--preset", "tiny", "--storage", tmp_path, "--json", **dead)
+    assert done.returncode == 0
+    assert "not mirrored: MLflow at http://127.0.0.1:9 does not answer" in done.stderr
+    (run,) = json.loads(done.stdout.splitlines()[-1])["runs"]
+    assert (Path(run["path"]) / "result.json").exists()
+
+
+def test_unusable_storage_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name, arguments in (("train", ["point-diffusion", "--preset", "tiny"]), ("sweep_diffusion", [])):
+        done = script(name, *arguments, "--storage", tmp_path / "file")
+        assert done.returncode == 2
+        assert "cannot be written" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_divergence_is_a_failed_run(tmp_path):
     done = script("train", "point-diffusion", "--preset", "tiny", "--learning-rate", "1e30", "--storage", tmp_path)
     assert done.returncode == 1

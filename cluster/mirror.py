@@ -56,9 +56,8 @@ class Mirror:
             else:
                 self._experiment = known.experiment_id
         except MlflowException as error:
-            raise InputError(
-                f"MLflow at {uri} does not answer: {error}. Start it, or unset MLFLOW_TRACKING_URI."
-            ) from error
+            remedy = "start it, or unset MLFLOW_TRACKING_URI, and give the same command again"
+            raise InputError(f"MLflow at {uri} does not answer as it should: {remedy}.") from error
 
     def parent(self, name: str, note: str) -> str:
         """The run that a sweep's runs hang under."""

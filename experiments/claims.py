@@ -79,7 +79,8 @@ def main(options: Options) -> None:
             claim = finding.claim
             numbers = f"{finding.mean:.4g} [{finding.low:.4g}, {finding.high:.4g}]"
             table.add_row(claim.text, finding.verdict, numbers, f"> {claim.margin:g}", claim.measure)
-            lines.append(f"| {claim.text} | **{finding.verdict}** | {numbers} | > {claim.margin:g} | {claim.measure} |")
+            text = claim.text.replace("|", "\\|")
+            lines.append(f"| {text} | **{finding.verdict}** | {numbers} | > {claim.margin:g} | {claim.measure} |")
             record.append({"study": name, "claim": claim.text, "verdict": finding.verdict, "effects": finding.effects})
     Console(width=180).print(table)
     (options.storage / "claims.json").write_text(json.dumps(record, indent=2))

@@ -49,11 +49,13 @@ class Draws:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
     ) -> None:
+        """`generator` is one to reuse; whatever it held is gone."""
         self.seed, self.stream, self.step = seed, stream, step
         self.rank, self.world = rank, world
         self.device = torch.device(device)
-        self.generator = torch.Generator(self.device)
+        self.generator = generator if generator is not None else torch.Generator(self.device)
         self.generator.manual_seed(hashed_seed(seed, stream, step))
 
     def __repr__(self) -> str:
@@ -97,15 +99,14 @@ class Draws:
 
     @contextmanager
     def default_generator(self) -> Iterator[None]:
-        """Lend this seed to torch's default generators (weight initialisation, dropout), and give the caller's back."""
-        seed = hashed_seed(self.seed, self.stream, self.step, "default", self.rank)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                with torch.cuda.device(self.device):
-                    torch.cuda.manual_seed(seed)
+        """Lend this seed to torch's default generators (weight initialisation), and give the caller's back."""
+        lent = DefaultGenerators(self.device)
+        lent.take()
+        try:
+            lent.seed(self)
             yield
+        finally:
+            lent.give_back()
 
     def mine(self, whole: Tensor) -> Tensor:
         """This worker's rows of a global batch."""
@@ -117,6 +118,36 @@ class Draws:
             )
         mine = len(whole) // self.world
         return whole[self.rank * mine : (self.rank + 1) * mine]
+
+
+class DefaultGenerators:
+    """torch's own generators (dropout draws from them), taken for a while and given back as the caller had them."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
+        self._taken: list[Tensor] = []
+
+    def take(self) -> None:
+        """Remember the caller's state."""
+        self._taken = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            self._taken.append(torch.cuda.get_rng_state(self._device))
+
+    def seed(self, draws: Draws) -> None:
+        """Make what they give a function of the draws' seed, stream, step and rank."""
+        seed = hashed_seed(draws.seed, draws.stream, draws.step, "default", draws.rank)
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            with torch.cuda.device(self._device):
+                torch.cuda.manual_seed(seed)
+
+    def give_back(self) -> None:
+        """Restore the caller's state."""
+        if self._taken:
+            torch.set_rng_state(self._taken[0])
+            if len(self._taken) > 1:
+                torch.cuda.set_rng_state(self._taken[1], self._device)
+        self._taken = []
 
 
 @lru_cache(maxsize=4)

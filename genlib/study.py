@@ -129,7 +129,7 @@ class Study(Generic[Model]):
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         """One step's rows of the training tensors: by default the next ones of shuffled epochs."""
         rows = draws.batch(len(next(iter(train.values()))), self.batch_size)
-        return {name: tensor[rows] for name, tensor in train.items()}
+        return {name: tensor.index_select(0, rows) for name, tensor in train.items()}
 
     def model(self) -> Model:
         """A freshly initialised model; its weights follow from the seed."""

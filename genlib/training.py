@@ -20,7 +20,7 @@ from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 import torch
 from torch import nn
 
-from genlib.draws import Draws
+from genlib.draws import DefaultGenerators, Draws
 from genlib.errors import Diverged, InputError
 from genlib.history import History
 from genlib.state import State
@@ -114,36 +114,51 @@ def train(
     parameters = list(state.model.parameters())
     varying = study.learning_rate_schedule != "constant" or study.warmup_steps > 0
     good = state.capture()
+    generator, lent = torch.Generator(launch.device), DefaultGenerators(launch.device)
+    where: dict[str, Any] = {
+        "rank": launch.rank,
+        "world": launch.world,
+        "device": launch.device,
+        "generator": generator,
+    }
     clock = time.process_time()
+    lent.take()
+    try:
+        for step in range(state.step, last):
+            draws = Draws(study.seed, "train", step, **where)
+            lent.seed(draws)
+            with launch.autocast():
+                loss = objective(study.batch(batches, draws), draws)
+            total = reduce(operator.add, loss.terms.values())
+            state.optimizer.zero_grad()
+            total.backward()
+            if study.clip_norm:
+                nn.utils.clip_grad_norm_(parameters, study.clip_norm)
+            if varying:
+                for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
+                    group["lr"] = rate * study.learning_rate_factor(step)
+            state.optimizer.step()
+            state.advance(study.ema_decay)
+            state.remember(total, loss)
 
-    for step in range(state.step, last):
-        draws = Draws(study.seed, "train", step, rank=launch.rank, world=launch.world, device=launch.device)
-        with launch.autocast(), draws.default_generator():  # dropout draws from the default generator
-            loss = objective(study.batch(batches, draws), draws)
-        total = reduce(operator.add, loss.terms.values())
-        state.optimizer.zero_grad()
-        total.backward()
-        if study.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, study.clip_norm)
-        if varying:
-            for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
-                group["lr"] = rate * study.learning_rate_factor(step)
-        state.optimizer.step()
-        state.advance(study.ema_decay)
-        state.remember(total, loss)
-
-        logs = state.step % study.log_every == 0 or state.step == study.steps
-        validates = state.step % study.validate_every == 0 or state.step == study.steps
-        if not (logs or validates or state.step == last):
-            continue
-        _refuse_lost(study, state, launch, good)
-        metrics = _losses(state, launch) if logs else {}
-        state.cpu_seconds += time.process_time() - clock
-        if validates:
-            metrics.update(_validation(study, state, launch, good))
-            good = state.capture()
-        yield Progress(state.step, metrics, state)
-        clock = time.process_time()
+            logs = state.step % study.log_every == 0 or state.step == study.steps
+            validates = state.step % study.validate_every == 0 or state.step == study.steps
+            if not (logs or validates or state.step == last):
+                continue
+            _refuse_lost(study, state, launch, good)
+            if validates or state.step == last:  # here states are kept
+                _refuse_lost_weights(study, state, launch, good)
+            metrics = _losses(state, launch) if logs else {}
+            state.cpu_seconds += time.process_time() - clock
+            if validates:
+                metrics.update(_validation(study, state, launch, good))
+                good = state.capture()
+            lent.give_back()
+            yield Progress(state.step, metrics, state)
+            lent.take()
+            clock = time.process_time()
+    finally:
+        lent.give_back()
 
 
 @dataclass
@@ -186,15 +201,20 @@ def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:
 
 
 def _refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
-    """Nothing is yielded, and so nothing saved, whose losses or weights are not finite."""
+    """Nothing is yielded whose losses are not finite."""
     losses = state.pending_losses()
+    if math.isfinite(losses.sum().item()):
+        return
     bad = ~torch.isfinite(losses)
     if bad.any():
         step = state.step - len(bad) + int(bad.nonzero()[0]) + 1
         _diverged(study, state, good, f"the loss became {losses[bad][0].item()} at step {step}", launch, step)
-    total = torch.stack([parameter.detach().abs().sum() for parameter in state.model.parameters()]).sum()
-    if not torch.isfinite(total):
-        _diverged(study, state, good, f"weights became {total.item()} by step {state.step}", launch, state.step)
+
+
+def _refuse_lost_weights(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
+    """A finite loss may still have had a gradient that was not."""
+    if not all(torch.isfinite(parameter).all() for parameter in state.model.parameters()):
+        _diverged(study, state, good, f"weights were no longer finite by step {state.step}", launch, state.step)
 
 
 def _losses(state: State, launch: Launch) -> dict[str, float]:

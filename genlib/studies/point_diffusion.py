@@ -153,14 +153,14 @@ class PointDiffusion(Study[nn.Module]):
     def data(self) -> Data:
         train = self.truth.sample(self.points, self.draws("data"))
         test = self.truth.sample(self.likelihood_points, self.draws("test"))
-        return Data(_tensors(train), _tensors(test))
+        return Data(self._tensors(train), self._tensors(test))
 
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         if self.points:
             return super().batch(train, draws)
         if self.classes and not self.label_dropout:  # p(x|c) is the same whatever the classes' proportions
-            return _tensors(self.truth.sample_balanced(self.batch_size // self.classes, draws))
-        return _tensors(self.truth.sample(self.batch_size, draws))
+            return self._tensors(self.truth.sample_balanced(self.batch_size // self.classes, draws))
+        return self._tensors(self.truth.sample(self.batch_size, draws))
 
     def model(self) -> nn.Module:
         with self.draws("model").default_generator():
@@ -177,7 +177,7 @@ class PointDiffusion(Study[nn.Module]):
             return diffusion.PreconditionedDenoiser(net, data_std=self.data_std, labels=labels, features=features)
 
     def loss(self, model: nn.Module, batch: Tensors, draws: Draws) -> Loss:
-        x, y = batch["x"], batch.get("y") if self.classes else None
+        x, y = batch["x"], batch.get("y")
         rows = len(x) * draws.world
         sigma, noise = self.noise.sigma(draws.uniform(rows)), draws.normal(rows, 2)
         if y is not None and self.label_dropout:
@@ -290,6 +290,5 @@ class PointDiffusion(Study[nn.Module]):
         """Whether the classes are the square's, by distance from the origin."""
         return self.density == "square" and self.classes > 0
 
-
-def _tensors(points: Points) -> Tensors:
-    return {"x": points.x} if points.y is None else {"x": points.x, "y": points.y}
+    def _tensors(self, points: Points) -> Tensors:
+        return {"x": points.x, "y": points.y} if self.classes and points.y is not None else {"x": points.x}

@@ -45,10 +45,9 @@ class PlainDenoiser(nn.Module):
         sigma: Float[Tensor, ""] | Float[Tensor, " n"],
         y: Int[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n d"]:
-        sigma = sigma.expand(len(x)).unsqueeze(1)
-        time = (sigma.log() - self._log_lowest) / self._log_span
+        time = ((sigma.log() - self._log_lowest) / self._log_span).expand(len(x)).unsqueeze(1)
         if self._preserving:
-            x = x * (1 + sigma * sigma).rsqrt()
+            x = x * (1 + sigma * sigma).rsqrt().expand(len(x)).unsqueeze(1)
         return self.net(_inputs(x, time, y, self.features, self.labels))
 
 

@@ -9,6 +9,7 @@ its own rows: N workers see exactly the numbers that one would.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -93,7 +94,8 @@ class Draws:
         while first < (self.step + 1) * batch_size:
             epoch, offset = divmod(first, size)
             taken = min(size - offset, (self.step + 1) * batch_size - first)
-            pieces.append(_permutation(self.seed, self.stream, epoch, size, self.device)[offset : offset + taken])
+            order = _permutation(self.seed, self.stream, epoch, size, self.device)
+            pieces.append(order if taken == size else order[offset : offset + taken])
             first += taken
         return self.mine(pieces[0] if len(pieces) == 1 else torch.cat(pieces))
 
@@ -152,6 +154,12 @@ class DefaultGenerators:
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, stream: str, epoch: int, size: int, device: torch.device) -> Tensor:
-    generator = torch.Generator(device)
+    generator = _SCRATCH.__dict__.get(str(device))
+    if generator is None:  # making a generator costs more than most permutations
+        generator = _SCRATCH.__dict__[str(device)] = torch.Generator(device)
     generator.manual_seed(hashed_seed(seed, stream, "epoch", epoch))
     return torch.randperm(size, generator=generator, device=device)
+
+
+_SCRATCH = threading.local()
+"""A generator for each device and thread, seeded before every use."""

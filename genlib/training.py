@@ -121,13 +121,13 @@ def train(
         "device": launch.device,
         "generator": generator,
     }
-    clock = time.process_time()
+    autocast, clock = launch.autocast(), time.process_time()
     lent.take()
     try:
         for step in range(state.step, last):
             draws = Draws(study.seed, "train", step, **where)
             lent.seed(draws)
-            with launch.autocast():
+            with autocast:
                 loss = objective(study.batch(batches, draws), draws)
             total = reduce(operator.add, loss.terms.values())
             state.optimizer.zero_grad()

@@ -45,7 +45,7 @@ class PlainDenoiser(nn.Module):
         sigma: Float[Tensor, ""] | Float[Tensor, " n"],
         y: Int[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n d"]:
-        time = ((sigma.log() - self._log_lowest) / self._log_span).expand(len(x)).unsqueeze(1)
+        time = sigma.log().sub_(self._log_lowest).div_(self._log_span).expand(len(x)).unsqueeze(1)
         if self._preserving:
             x = x * (1 + sigma * sigma).rsqrt().expand(len(x)).unsqueeze(1)
         return self.net(_inputs(x, time, y, self.features, self.labels))

@@ -3,12 +3,11 @@
 from genlib.methods.diffusion.denoisers import NoisePredictor, PlainDenoiser, PreconditionedDenoiser, guided
 from genlib.methods.diffusion.likelihood import Bound, log_prob, variational_bound
 from genlib.methods.diffusion.loss import Weighting, denoising_loss
-from genlib.methods.diffusion.samplers import EVALUATIONS, SAMPLERS, SamplerName, path, reverse, sample
+from genlib.methods.diffusion.samplers import SAMPLERS, SamplerName, path, reverse, sample
 from genlib.methods.diffusion.schedules import SCHEDULES, DiscreteLinear, Schedule, ScheduleName
 from genlib.methods.diffusion.start import Start, StartName, start_at
 
 __all__ = [
-    "EVALUATIONS",
     "SAMPLERS",
     "SCHEDULES",
     "Bound",

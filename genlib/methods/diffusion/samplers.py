@@ -49,8 +49,6 @@ def dpm2(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: 
 
 
 SAMPLERS: dict[SamplerName, Step] = {"ddim": ddim, "ancestral": ancestral, "heun": heun, "dpm2": dpm2}
-EVALUATIONS: dict[SamplerName, int] = {"ddim": 1, "ancestral": 1, "heun": 2, "dpm2": 2}
-"""Network evaluations per step."""
 
 
 def reverse(

@@ -1,59 +1,145 @@
-"""The journal of a run: every metric once, in order, a JSON line per report, synced before anyone hears of it."""
+"""The journal of a run: every metric once, in order, a line of JSON per report, synced before anyone hears of it.
+
+    journal/00000002.jsonl    {"epoch": 2, "after": 40, "device": "cpu", …}     who writes, and from where on
+                              {"step": 50, "time": …, "metrics": {…}, …}       and so on
+
+Every writer has a segment of its own, named by the epoch of its lease, and says in the first line up to which step it
+found the journal whole. Rows of earlier segments beyond that step are of a writer that had been taken over, or stand
+behind a damaged line; readers drop them, for the new writer computes these steps again, to the same values. Each line
+carries a checksum. Nothing is ever rewritten.
+"""
 
 from __future__ import annotations
 
-import json
-import os
+import platform
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from genlib import History, InputError
+from cluster.files import Damaged, append, numbers, replace, sealed, sync_folder, told, unsealed
+from cluster.lease import Lease
+from genlib import History
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a journal. A half-written last line, of a crash or of this moment, does not count."""
-    if not path.exists():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            break
-        try:
-            row = json.loads(line)
-            _ = row["step"], row["time"], row["metrics"].items()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"the journal {path} is damaged in line {number}: move the run aside and start it anew."
-            ) from error
-        rows.append(row)
+class Segment(NamedTuple):
+    """One writer's part: its first line, its rows up to the first damaged one, what follows that."""
+
+    epoch: int
+    head: dict[str, Any]
+    rows: list[dict[str, Any]]
+    damaged: bool
+
+
+def read_segments(folder: Path) -> list[Segment]:
+    """Every segment whose first line is whole, oldest first."""
+    found = (_read_segment(path) for path in sorted(folder.glob("*.jsonl")))
+    return [segment for segment in found if segment is not None]
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The journal: steps rise, and a half-written last line, of a crash or of this moment, does not count."""
+    segments = read_segments(folder)
+    rows: list[dict[str, Any]] = []
+    for place, segment in enumerate(segments):
+        highest = min((later.head["after"] for later in segments[place + 1 :]), default=None)
+        if segment.head["after"] > (rows[-1]["step"] if rows else 0):
+            continue  # rows before it are lost: what stands behind a gap does not count
+        for row in segment.rows:
+            if highest is not None and row["step"] > highest:
+                break
+            if not rows or row["step"] > rows[-1]["step"]:
+                rows.append(row)
     return rows
 
 
-def read_history(path: Path) -> History:
+def last_row(folder: Path) -> dict[str, Any] | None:
+    """The newest row, read from the end of the newest segment: cheap enough to ask twice a second."""
+    paths = sorted(folder.glob("*.jsonl"))
+    if not paths:
+        return None
+    with open(paths[-1], "rb") as file:
+        file.seek(max(0, paths[-1].stat().st_size - 4_096))
+        lines = file.read().decode(errors="replace").split("\n")[:-1]
+    for line in reversed(lines):
+        try:
+            row = unsealed(line)
+        except Damaged:
+            continue
+        if "step" in row:
+            return {**row, "metrics": numbers(row["metrics"])}
+    return None
+
+
+def read_history(folder: Path) -> History:
     """A journal as series."""
-    return History([(row["step"], row["metrics"]) for row in read_rows(path)])
+    return History([(row["step"], row["metrics"]) for row in read_rows(folder)])
+
+
+def is_damaged(folder: Path) -> bool:
+    """Whether a segment holds a line that is not what was written and that no later writer has replaced."""
+    paths = sorted(folder.glob("*.jsonl"))
+    newest = _read_segment(paths[-1]) if paths else None
+    return bool(paths) and (newest is None or newest.damaged)
+
+
+def copy_rows(source: Path, folder: Path, *, upto: int) -> None:
+    """Begin a journal with another one's rows, as the segment of epoch 0."""
+    path = folder / f"{0:08d}.jsonl"
+    if not path.exists():
+        rows = [row for row in read_rows(source) if row["step"] <= upto]
+        head = {"epoch": 0, "after": 0, "copied": str(source)}
+        lines = [sealed(head), *(sealed({key: row[key] for key in ("step", "time", "metrics")}) for row in rows)]
+        with told(path):
+            replace(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 class Journal:
-    """The writer. Lines up to the last step on file are not written again: a resumed run recomputes some steps."""
+    """The writer. Steps that are on file are not written again: a resumed run recomputes some of them."""
 
-    def __init__(self, path: Path) -> None:
-        rows = read_rows(path)
-        self.path = path
-        self.last_step = rows[-1]["step"] if rows else 0
-        if path.exists():
-            text = path.read_bytes()
-            os.truncate(path, text.rfind(b"\n") + 1)
+    def __init__(self, folder: Path, lease: Lease, *, device: str = "cpu", workers: int = 1) -> None:
+        rows = read_rows(folder)
+        self.folder, self.lease = folder, lease
+        self.last_step: int = rows[-1]["step"] if rows else 0
+        self._path = folder / f"{lease.epoch:08d}.jsonl"
+        self._head = {
+            "epoch": lease.epoch,
+            "after": self.last_step,
+            "device": device,
+            "workers": workers,
+            "host": socket.gethostname(),
+            "machine": platform.machine(),
+            "time": time.time(),
+        }
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one line, unless it is on file already."""
         if step <= self.last_step or not metrics:
             return
-        line = json.dumps({"step": step, "time": time.time(), "metrics": dict(metrics)})
-        with open(self.path, "a") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self.lease.check()
+        with told(self._path):
+            if not self._path.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                append(self._path, sealed(self._head))
+                sync_folder(self.folder)
+            append(self._path, sealed({"step": step, "time": time.time(), "metrics": dict(metrics)}))
         self.last_step = step
+
+
+def _read_segment(path: Path) -> Segment | None:
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    head: dict[str, Any] | None = None
+    rows = []
+    for line in lines:
+        if not line.endswith("\n"):  # not yet whole; once it is, its checksum tells
+            break
+        try:
+            content = unsealed(line)
+            if head is None:
+                head = {**content, "after": int(content["after"])}
+            else:
+                rows.append({**content, "step": int(content["step"]), "metrics": numbers(content["metrics"])})
+        except (Damaged, KeyError, TypeError, ValueError):
+            return None if head is None else Segment(int(path.stem), head, rows, damaged=True)
+    return None if head is None else Segment(int(path.stem), head, rows, damaged=False)

@@ -1,167 +1,400 @@
-"""One run is a directory: `<storage>/<study>/<key>/`, and the same study in the same storage is the same run.
+"""One run is a directory: `<storage>/<study or sweep>/<key>/`, and the same study there is the same run.
 
-    study.json      the study, whole
-    journal.jsonl   every metric once, in order
-    checkpoints/    the last two whole states
-    evaluations/<hash of the evaluation fields>/   metrics.json, samples.npz, figures/*.png with their arrays as csv
+    study.json      the study, whole; source, data, packages, machine
+    lease/          who writes here
+    journal/        every metric once, in order
+    system/         what the machine did meanwhile
+    checkpoints/    the last two whole states, and the best
+    evaluations/<hash of the evaluation fields>/   metrics, samples, figures with their arrays
     result.json     status and the default evaluation's metrics, written last
 
-Running it again skips what is finished and resumes what is not; there is no other resume mechanism to learn.
+Doing it again skips what is finished and resumes what is not; there is no other resume mechanism to learn.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import json
-import os
-import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
+from typing import Any, NamedTuple
 
 import genlib
-from cluster.journal import Journal, read_history
-from genlib import CheckpointError, InputError, Launch, Progress, Study, Trained
-from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from cluster.evaluations import evaluate, evaluation_key, read_evaluation
+from cluster.files import Damaged, StorageFailed, numbers, read_json, set_aside, told, write_json
+from cluster.journal import Journal, copy_rows, is_damaged, read_history, read_rows, read_segments
+from cluster.lease import Fenced, Lease, is_alive
+from cluster.record import describe, rebuild, source_hash
+from cluster.storage import open_storage
+from cluster.system import SystemLog
+from genlib import CheckpointDamaged, History, InputError, Launch, Progress, Study, Trained
+from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_checkpoint
 
 Listener = Callable[[Progress], None]
 KEPT = 2
-"""Checkpoints kept: the newest, and one to fall back on."""
+"""Checkpoints kept beside the best: the newest, and one to fall back on."""
+
+
+class Result(NamedTuple):
+    """How a run stands: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or `NEW`; its metrics; what there is to say."""
+
+    key: str
+    path: Path
+    status: str
+    metrics: dict[str, float]
+    message: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"key": self.key, "path": str(self.path), "status": self.status, "metrics": self.metrics}
+
+
+class Origin(NamedTuple):
+    """The run, and its update, that another one starts from."""
+
+    path: Path
+    key: str
+    step: int
 
 
 class Run:
-    """A study in a storage folder: trained, evaluated, opened again."""
+    """A study in a storage folder: trained, evaluated, opened again.
 
-    def __init__(self, study: Study[Any], storage: str | Path) -> None:
-        self.study, self.storage = study, Path(storage)
-        self.path = Path(storage) / study.title() / study.key()
+    Arguments:
+        sweep: the sweep it belongs to; runs of their own are filed under their study.
+        origin: the run whose state it starts from; part of what it is, so of its key.
+        taking_over: claim it from a living process too. Only whoever knows that process to be an orphan may say so.
+    """
 
-    def train(self, launch: Launch | None = None, listener: Listener | None = None) -> Trained[Any]:
+    def __init__(
+        self,
+        study: Study[Any],
+        storage: str | Path,
+        *,
+        sweep: str | None = None,
+        origin: Origin | None = None,
+        taking_over: bool = False,
+    ) -> None:
+        self.study, self.storage, self.origin, self.taking_over = study, Path(storage).absolute(), origin, taking_over
+        self.key = study.key()
+        if origin:
+            self.key = hashlib.sha256(f"{self.key} from {origin.key} at {origin.step}".encode()).hexdigest()[:12]
+        self.path = self.storage / (sweep or study.title()) / self.key
+        self.notes: list[str] = []
+        self._lease: Lease | None = None
+
+    # -- doing it ------------------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        launch: Launch | None = None,
+        listener: Listener | None = None,
+        *,
+        looks: Sequence[Study[Any]] = (),
+        figures: bool = True,
+        evaluation: bool = True,
+        any_device: bool = False,
+    ) -> list[dict[str, float]]:
+        """Train to the end and evaluate under every study of `looks` (by default its own); returns their metrics.
+
+        Arguments:
+            looks: studies that differ from this one in evaluation fields alone.
+            evaluation: False to leave it at training.
+            any_device: also resume what another kind of device began.
+        """
+        looks = tuple(looks) or (self.study,)
+        if evaluation and (known := self.known(looks, figures=figures)) is not None:
+            return known
+        with self.claimed(launch):
+            trained = self.train(launch, listener, any_device=any_device)
+            if not evaluation:
+                self._write_result("FINISHED", metrics=self._metrics_so_far() | {"cpu_seconds": trained.cpu_seconds})
+                return []
+            return [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
+
+    def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
+        """The metrics of a finished run under these studies, or None where anything of it is missing or damaged."""
+        result = self.result()
+        rows = read_rows(self.path / "journal") if result.status == "FINISHED" else []
+        if not rows or rows[-1]["step"] != self.study.steps or not checkpoints(self.path / "checkpoints"):
+            return None
+        found = [read_evaluation(self.evaluation_folder(look), figures=figures) for look in looks]
+        if not all(map(is_whole, checkpoints(self.path / "checkpoints"))):
+            return None
+        return None if None in found else [metrics for metrics in found if metrics is not None]
+
+    def train(
+        self, launch: Launch | None = None, listener: Listener | None = None, *, any_device: bool = False
+    ) -> Trained[Any]:
         """Train to the end, from the newest whole checkpoint if there is one."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / "study.json").exists():
-                _write_json(self.path / "study.json", describe(self.study))
-        except OSError as error:
-            raise InputError(
-                f"the storage {self.storage} cannot be written ({error.strerror}): give another."
-            ) from error
-        journal = Journal(self.path / "journal.jsonl")
-        state = self._newest(launch) or genlib.start(self.study, launch)
-        for progress in genlib.train(self.study, state, launch=launch):
-            journal.append(progress.step, progress.metrics)
-            if progress.step % self.study.validate_every == 0 or progress.step == self.study.steps:
-                save_checkpoint(self.path / "checkpoints", self.study, state)
-                for old in checkpoints(self.path / "checkpoints")[:-KEPT]:
-                    shutil.rmtree(old)
-            if listener:
-                listener(progress)
-        return Trained(self.study, state.result(), read_history(self.path / "journal.jsonl"), state.cpu_seconds)
+        launch = launch or Launch()
+        with self.claimed(launch) as lease:
+            self.refuse_other_device(launch, any_device)
+            state = self.newest_state(launch)
+            journal = Journal(self.path / "journal", lease, device=_kind(launch), workers=launch.world)
+            for progress in genlib.train(self.study, state, launch=launch):
+                journal.append(progress.step, progress.metrics)
+                self.keep(progress)
+                if listener:
+                    listener(progress)
+            return Trained(self.study, state.result(), read_history(self.path / "journal"), state.cpu_seconds)
 
     def finish(self, trained: Trained[Any], *, figures: bool = True) -> dict[str, float]:
         """Evaluate and draw what is not there yet; returns the metrics.
 
         The default evaluation, whose metrics `result.json` repeats, is that of the fields the run was first asked with.
         """
-        folder = self.path / "evaluations" / evaluation_key(self.study.fields(), self.study)
-        if not (folder / "metrics.json").exists():
-            self._evaluate(trained, folder)
-        metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
-        if figures and not (folder / "figures").exists():
-            _draw(trained, folder)
-        described = json.loads((self.path / "study.json").read_text())
-        if folder.name == evaluation_key(described["fields"], self.study):
-            shutil.copyfile(folder / "samples.npz", self.path / "samples.npz")
-            result = {"status": "FINISHED", "key": self.study.key(), "metrics": metrics, "evaluation": folder.name}
-            _write_json(self.path / "result.json", result)
+        folder = self.evaluation_folder(trained.study)
+        metrics = read_evaluation(folder, figures=figures)
+        with self.claimed():
+            if metrics is None:
+                metrics = evaluate(trained, folder, figures=figures)
+            if folder.name == self._default_evaluation():
+                with told(self.path):
+                    shutil.copyfile(folder / "samples.npz", self.path / "samples.npz")
+                self._write_result("FINISHED", metrics=metrics, evaluation=folder.name)
         return metrics
 
-    def _evaluate(self, trained: Trained[Any], folder: Path) -> None:
-        (metrics, samples, tables) = trained.evaluation
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "samples.npz", "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **samples)
-        for name, rows in tables.items():
-            _write_json(folder / f"{name}.json", rows)
-        speed = {
-            "cpu_seconds": trained.cpu_seconds,
-            "updates_per_cpu_second": self.study.steps / trained.cpu_seconds,
-        }
-        _write_json(folder / "metrics.json", metrics | speed)  # written last: with it the evaluation is done
+    def keep(self, progress: Progress) -> None:
+        """Save a checkpoint where one is due, and let old ones go."""
+        if progress.step % self.study.validate_every and progress.step != self.study.steps:
+            return
+        folder = self.path / "checkpoints"
+        with told(folder):
+            save_checkpoint(folder, self.study, progress.state)
+            best = self._best_step()
+            for old in checkpoints(folder)[:-KEPT]:
+                if old.name != f"step-{best:08d}":
+                    shutil.rmtree(old)
 
-    def _newest(self, launch: Launch | None) -> genlib.State | None:
-        """The newest whole checkpoint's state; damaged ones are set aside."""
+    # -- where it stands -----------------------------------------------------------------------------------------------
+
+    def result(self) -> Result:
+        """Status and metrics, from the directory alone."""
+        return read_result(self.path)
+
+    def newest_state(self, launch: Launch) -> genlib.State:
+        """The newest whole checkpoint's state that the journal reaches; else the origin's; else a new one.
+
+        Damaged checkpoints are set aside, and said so.
+        """
+        rows = read_rows(self.path / "journal")
+        reached = rows[-1]["step"] if rows else 0
         for path in reversed(checkpoints(self.path / "checkpoints")):
             try:
-                return load_checkpoint(path, self.study, launch)
-            except CheckpointError as error:
-                aside = path.with_name(f"damaged-{path.name}-{time.time_ns()}")
-                path.rename(aside)
-                sys.stderr.write(f"{error} It is set aside as {aside.name}.\n")
-        return None
+                state = load_checkpoint(path, self.study, launch)
+            except CheckpointDamaged as error:
+                self.note(f"{error} It is set aside as {set_aside(path).name}.")
+                continue
+            if state.step <= reached:
+                return state
+            self.note(f"the journal ends at step {reached}, before {path.name}: these steps are computed again.")
+            set_aside(path)
+        return self._state_of_origin(launch) if self.origin else genlib.start(self.study, launch)
+
+    def history(self) -> History:
+        """Every metric so far."""
+        return read_history(self.path / "journal")
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that is held."""
+        if self._lease is None:
+            raise RuntimeError("the run is not claimed")
+        return self._lease
+
+    def note(self, text: str) -> None:
+        """Say something that the user should know and nothing fails of; it goes into `result.json` too."""
+        self.notes.append(text)
+        sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
+
+    # -- holding it ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def claimed(self, launch: Launch | None = None) -> Iterator[Lease]:
+        """Hold the run's lease; how the block ends is how the run ends."""
+        if self._lease is not None:
+            yield self._lease
+            return
+        open_storage(self.storage)
+        with told(self.path):
+            self._lease = lease = Lease.claim(self.path / "lease", force=self.taking_over)
+        try:
+            self._describe()
+            lease.keep(SystemLog(self.path / "system" / f"{lease.epoch:08d}.jsonl").look)
+            yield lease
+        except Fenced:
+            raise
+        except BaseException as error:
+            killed = isinstance(error, (KeyboardInterrupt, SystemExit))
+            self.mark("KILLED" if killed else "FAILED", str(error) or type(error).__name__)
+            raise
+        finally:
+            self._lease = None
+            lease.release()
+
+    def mark(self, status: str, message: str) -> None:
+        """Write how a run ended that did not get to its end; a finished one stays finished."""
+        if read_result(self.path).status != "FINISHED":
+            try:
+                self._write_result(status, message=message)
+            except Fenced:
+                return
+            except StorageFailed:  # a full disk: without a result the run counts as killed
+                self.note(f"{self.path} could not be marked {status}: its storage takes nothing.")
+
+    def take_and_mark(self, status: str, message: str, *, stopped_early: int | None = None) -> None:
+        """Take the run over from whoever writes it, who is thereby fenced, and write how it ended."""
+        self._lease = lease = Lease.claim(self.path / "lease", force=True)
+        try:
+            self._write_result(status, metrics=self._metrics_so_far(), message=message, stopped_early=stopped_early)
+        finally:
+            self._lease = None
+            lease.release()
+
+    def _describe(self) -> None:
+        """Write `study.json`, or say what has changed since."""
+        path = self.path / "study.json"
+        try:
+            known = read_json(path)
+            rebuild(known, self.path)
+            if known["source"] != source_hash():
+                self.note(
+                    f"genlib's source has changed since {self.path} began ({known['source']}, now {source_hash()}): "
+                    "numbers may differ; --fresh starts anew."
+                )
+            return
+        except FileNotFoundError:
+            pass
+        except Damaged as error:
+            self.note(f"{error} It is set aside as {set_aside(path).name}.")
+        origin = {"path": str(self.origin.path), "key": self.origin.key, "step": self.origin.step} if self.origin else None
+        with told(path):
+            write_json(path, {**describe(self.study), "key": self.key, "origin": origin})
+
+    def refuse_other_device(self, launch: Launch, any_device: bool) -> None:
+        """Raise where another kind of device began it, unless that is wanted; say where the journal is damaged."""
+        segments = read_segments(self.path / "journal")
+        if segments and (began := segments[-1].head.get("device", _kind(launch))) != _kind(launch) and not any_device:
+            raise InputError(
+                f"{self.path} was begun on {began}, and this is {_kind(launch)}: bits will differ from here on; "
+                "--any-device continues nevertheless, --fresh starts anew."
+            )
+        if is_damaged(self.path / "journal"):
+            rows = read_rows(self.path / "journal")
+            last = rows[-1]["step"] if rows else 0
+            self.note(f"the journal of {self.path} is damaged after step {last}: these steps are computed again.")
+
+    def _state_of_origin(self, launch: Launch) -> genlib.State:
+        """The origin's state at the agreed update, its journal up to there as this run's first segment."""
+        assert self.origin is not None
+        old = open_study(self.origin.path)
+        state = genlib.start(self.study, launch)
+        found = self.origin.path / "checkpoints" / f"step-{self.origin.step:08d}"
+        try:
+            state.restore(load_checkpoint(found, old, launch).capture())
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{self.study.title()} cannot start from {self.origin.path}: its model or optimizer is another; "
+                "change only fields that leave the model as it is."
+            ) from error
+        for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
+            group["lr"] = rate
+        copy_rows(self.origin.path / "journal", self.path / "journal", upto=self.origin.step)
+        return state
+
+    def evaluation_folder(self, study: Study[Any]) -> Path:
+        """Where the evaluation under a study's evaluation fields is kept."""
+        return self.path / "evaluations" / evaluation_key(study)
+
+    def _default_evaluation(self) -> str:
+        return evaluation_key(self.study, read_json(self.path / "study.json")["fields"])
+
+    def _best_step(self) -> int:
+        """The validated step with the best objective so far."""
+        name, direction = self.study.objective
+        steps, values = read_history(self.path / "journal").series(name)
+        if not len(steps):
+            return 0
+        return int(steps[values.argmin() if direction == "min" else values.argmax()])
+
+    def _metrics_so_far(self) -> dict[str, float]:
+        """The newest value of every metric in the journal."""
+        found: dict[str, float] = {}
+        for _, metrics in self.history().rows:
+            found |= metrics
+        return found
+
+    def _write_result(
+        self,
+        status: str,
+        *,
+        metrics: dict[str, float] | None = None,
+        evaluation: str | None = None,
+        message: str = "",
+        stopped_early: int | None = None,
+    ) -> None:
+        if self._lease is not None:
+            self._lease.check()
+        content = {"status": status, "key": self.key, "metrics": metrics or {}, "evaluation": evaluation}
+        content |= {"message": message, "stopped_early": stopped_early, "notes": self.notes, "ended": time.time()}
+        with told(self.path):
+            write_json(self.path / "result.json", content)
 
 
-def evaluation_key(fields: dict[str, Any], study: Study[Any]) -> str:
-    """A short hash of the evaluation fields among a study's fields."""
-    training = study.identity()["fields"]
-    looks = {name: value for name, value in fields.items() if name not in training}
-    return hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()[:12]
+def read_result(path: Path) -> Result:
+    """How a run directory stands. Without a result and without a living writer it was killed."""
+    if not (path / "study.json").exists():
+        return Result(path.name, path, "NEW", {})
+    if is_alive(path / "lease"):
+        try:
+            if read_json(path / "result.json")["status"] != "FINISHED":
+                raise FileNotFoundError  # of an earlier try
+        except (FileNotFoundError, Damaged):
+            return Result(path.name, path, "RUNNING", {})
+    try:
+        found = read_json(path / "result.json")
+    except FileNotFoundError:
+        return Result(path.name, path, "KILLED", {}, "it ended without a word")
+    except Damaged as error:
+        return Result(path.name, path, "KILLED", {}, str(error))
+    return Result(path.name, path, found["status"], numbers(found["metrics"]), found["message"])
 
 
-def describe(study: Study[Any]) -> dict[str, Any]:
-    """What made the numbers: the study, whole, and the versions and machine it ran on."""
-    return {
-        **study.identity(),
-        "fields": study.fields(),
-        "key": study.key(),
-        "packages": {"python": platform.python_version(), "torch": torch.__version__, "genlib": genlib.__version__},
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-    }
+def open_study(path: str | Path) -> Study[Any]:
+    """The study of a run directory."""
+    path = Path(path)
+    try:
+        return rebuild(read_json(path / "study.json"), path)
+    except (FileNotFoundError, Damaged) as error:
+        raise InputError(f"{path} is no run directory: its study.json cannot be read.") from error
 
 
 def open_run(path: str | Path) -> Trained[Any]:
     """A finished run's study, model and history, for a notebook."""
     path = Path(path)
-    try:
-        described = json.loads((path / "study.json").read_text())
-        module, _, name = described["study"].partition(":")
-        fields = dict(described["fields"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no run directory: its study.json cannot be read ({error}).") from error
-    study: Study[Any] = getattr(importlib.import_module(module), name)(**fields)
+    study = open_study(path)
     found = checkpoints(path / "checkpoints")
     if not found:
         raise InputError(f"{path} holds no checkpoint yet: run its study first.")
     state = load_checkpoint(found[-1], study)
     if state.step < study.steps:
         raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
-    return Trained(study, state.result(), read_history(path / "journal.jsonl"), state.cpu_seconds)
+    return Trained(study, state.result(), read_history(path / "journal"), state.cpu_seconds)
 
 
-def _draw(trained: Trained[Any], folder: Path) -> None:
-    """Draw aside and rename: a folder of figures is a whole one."""
-    aside = folder / f".figures.{os.getpid()}"
-    aside.mkdir(exist_ok=True)
-    for name, (figure, arrays) in trained.figures.items():
-        figure.savefig(aside / f"{name}.png")
-        for key, array in arrays.items():
-            safe = "".join(c if c.isalnum() else "_" for c in key).strip("_")
-            np.savetxt(aside / f"{name}.{safe}.csv", np.atleast_2d(array), delimiter=",", fmt="%.6g")
-    os.rename(aside, folder / "figures")
+def start_anew(run: Run) -> Path | None:
+    """Move a run out of the way, so that it begins again; where it went."""
+    if not run.path.exists():
+        return None
+    if is_alive(run.path / "lease"):
+        raise InputError(f"{run.path} is being written by a living process: end that before starting it anew.")
+    return set_aside(run.path, run.storage / ".aside")
 
 
-def _write_json(path: Path, content: Any) -> None:
-    """Replace a file whole: a crash leaves the old one or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "w") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+def _kind(launch: Launch) -> str:
+    return launch.device.partition(":")[0]

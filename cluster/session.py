@@ -1,30 +1,75 @@
-"""A Ray session: the cluster's inside a job, else an embedded one; quiet, and ended only if it was started here."""
+"""A Ray session: the cluster's where there is one, else an embedded one; quiet, and ended only if started here."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 
+from genlib import InputError
+
+ROOT = Path(__file__).parents[1]
+
 
 @contextmanager
-def ray_session(cpus: int | None = None) -> Iterator[None]:
-    """Connect to the cluster that `RAY_ADDRESS` names, or start Ray on this machine with one slot per core."""
+def ray_session(cpus: int | None = None, *, verbose: bool = False) -> Iterator[None]:
+    """Connect to the cluster that `RAY_ADDRESS` names (in a job Ray sets it), or start Ray on this machine.
+
+    An embedded session has a slot per core and threads of its own for nothing else: one thread per process.
+    """
+    quiet()
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     remote = "RAY_ADDRESS" in os.environ
-    ray.init(
-        num_cpus=None if remote else cpus or os.cpu_count(),
-        include_dashboard=False if not remote else None,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    level = logging.INFO if verbose else logging.ERROR
+    try:
+        if remote:
+            ray.init(logging_level=level, log_to_driver=verbose)
+        else:
+            ray.init(num_cpus=cpus or os.cpu_count(), include_dashboard=False, logging_level=level, log_to_driver=verbose)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"at {os.environ['RAY_ADDRESS']}" if remote else "on this machine"
+        raise InputError(f"Ray {where} cannot be reached or started ({str(error).splitlines()[0]}).") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def quiet() -> None:
+    """No chatter from Ray's libraries: the console is the reporter's."""
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    for name in ("ray.train", "ray.tune", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+
+
+def resources() -> dict[str, float]:
+    """CPUs and GPUs of the session's cluster."""
+    found = ray.cluster_resources()
+    return {"CPU": found.get("CPU", 0.0), "GPU": found.get("GPU", 0.0)}
+
+
+def available(cpus: int | None = None) -> dict[str, float]:
+    """CPUs and GPUs of the cluster that a session would use; an embedded one need not be started to know."""
+    if ray.is_initialized():
+        return resources()
+    if "RAY_ADDRESS" in os.environ:
+        with ray_session():
+            return resources()
+    import torch
+
+    return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}

@@ -35,7 +35,8 @@ class Options:
 
 def train(run: Run) -> None:
     """Train a run; claims look at the model themselves."""
-    run.train()
+    if run.result().status != "FINISHED":
+        run.execute(evaluation=False)
 
 
 def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[int, float]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cluster.files import StorageFailed
 from genlib import Diverged, InputError
 
 
@@ -16,4 +17,7 @@ def exit_with_a_sentence() -> Iterator[None]:
         yield
     except InputError as error:
         sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
-        sys.exit(1 if isinstance(error, Diverged) else 2)
+        sys.exit(1 if isinstance(error, (Diverged, StorageFailed)) else 2)
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        sys.exit(0)

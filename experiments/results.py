@@ -66,7 +66,7 @@ class Options:
 
 def evaluate(run: Run) -> dict[str, float]:
     """Train and measure; the first seed is drawn too."""
-    return run.finish(run.train(), figures=run.study.seed == 0)
+    return run.execute(figures=run.study.seed == 0)[0]
 
 
 def main(options: Options) -> None:

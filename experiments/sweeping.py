@@ -1,118 +1,136 @@
-"""What every sweep script does: plan, run in parallel, mirror to MLflow, end in a table, a picture and two commands."""
+"""What every sweep script does: plan, run, and end in a table, a picture, the best setting and the way to compare."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from cluster.mirror import Mirror, ui_command
-from cluster.run import Run
+from cluster.files import set_aside
+from cluster.lease import is_alive
+from cluster.mirror import ui_command
+from experiments.console import as_command, conclude, print_lines, watching_sweep
 from experiments.exits import exit_with_a_sentence
-from genlib import Study
+from experiments.launching import Options, begin, end
+from genlib import InputError
+from genlib.claims import interval
 from genlib.figures.comparison import comparison
-from tuning.grid import evaluation_fields, grid
-from tuning.many import run_many
+from tuning.space import axes
+from tuning.sweep import Driver, Launching, Measured, Search, Stopping, Sweep, Swept, plan, run_sweep
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where the sweep goes."""
+class SweepOptions(Options):
+    """Where and how to run, and what of the sweep may be asked otherwise than its script does."""
 
-    storage: Path = Path("runs")
-    """Where the runs are kept; finished ones are not trained again."""
-    plan: bool = False
-    """Say what would run, and stop."""
+    search: Search | None = None
+    """Every combination, or random ones, or what Optuna proposes."""
+    runs: int | None = None
+    """How many settings a random search or Optuna tries."""
+    stopping: Stopping | None = None
+    """Stop hopeless runs early, by ASHA or against the median."""
+    seeds: tuple[int, ...] | None = None
+    """The first searches; the best settings are confirmed under the others."""
+    confirm: int | None = None
+    """How many of the best settings are run under every seed; 0 for all."""
+    minutes: float | None = None
+    """Time for all of it; what is cut short continues with the next call."""
 
 
-def look(run: Run, *, looks: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Train a run and evaluate it under each setting of its evaluation fields."""
-    trained = run.train()
-    return [
-        Run(study, run.storage).finish(replace(trained, study=study), figures=False)
-        for study in (replace(run.study, **fields) for fields in looks)
-    ]
-
-
-def sweep_script(
-    name: str, study: Study[Any], space: Mapping[str, Sequence[Any]], *, metric: str, across: str, by: str
-) -> None:
+def sweep_script(sweep: Sweep, *, across: str, by: str) -> None:
     """Run a sweep from the command line.
 
     Arguments:
-        metric: the evaluation metric that is compared; lower is better.
         across, by: the fields on the comparison's horizontal axis and in its colours.
     """
-    options = tyro.cli(Options, description=sys.modules["__main__"].__doc__)
     with exit_with_a_sentence():
-        _sweep(name, study, space, options, metric, across, by)
+        options = tyro.cli(SweepOptions, description=sys.modules["__main__"].__doc__)
+        names = ("search", "runs", "stopping", "seeds", "confirm", "minutes")
+        asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        run(replace(sweep, **asked), options, across, by)
 
 
-def as_command(study: Study[Any]) -> str:
-    """The command that trains a study: its nearest preset, and the fields that differ from it."""
-
-    def differing(preset: str) -> dict[str, Any]:
-        base = type(study).preset(preset).fields()
-        return {name: value for name, value in study.fields().items() if value != base[name]}
-
-    nearest = min(type(study).presets, key=lambda preset: len(differing(preset)))
-    fields = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differing(nearest).items())
-    return f"python experiments/train.py {study.title()} --preset {nearest} {fields}".rstrip()
-
-
-def _sweep(
-    name: str,
-    study: Study[Any],
-    space: Mapping[str, Sequence[Any]],
-    options: Options,
-    metric: str,
-    across: str,
-    by: str,
-) -> None:
-    settings = grid(study, space)
-    looking = evaluation_fields(study, space)
-    trainings = list({setting.key(): setting for setting in settings}.values())
-    looks = [{field: getattr(s, field) for field in looking} for s in settings if s.key() == trainings[0].key()]
-    print(f"{len(trainings)} runs, each evaluated {len(looks)} times: {', '.join(space)}", file=sys.stderr)
-    if options.plan:
-        return
-    mirror = Mirror(options.storage, study.title())
-    parent = mirror.parent(name, f"A sweep of `{study.title()}` over {', '.join(space)}; compared by `{metric}`.")
-    measured: dict[Study[Any], dict[str, float]] = {}
-    varied = [field for field in space if field not in looking]
-    for done in run_many(trainings, options.storage, partial(look, looks=looks)):
-        for fields, metrics in zip(looks, done.value, strict=True):
-            measured[replace(done.study, **fields)] = metrics
-        mirror.show(done.path, parent=parent, name=", ".join(f"{f} {getattr(done.study, f)}" for f in varied))
-    rows = sorted(settings, key=lambda setting: measured[setting][metric])
-    table = Table(title=f"{name}: best first")
-    for column in (*space, metric, "c2st", "nll", "cpu_seconds"):
-        table.add_column(column.replace("_", " "), justify="right")
-    for setting in rows:
-        numbers = (f"{measured[setting].get(key, float('nan')):.4g}" for key in (metric, "c2st", "nll", "cpu_seconds"))
-        table.add_row(*(str(getattr(setting, field)) for field in space), *numbers)
-    Console().print(table)
-    panel = next((field for field in space if field not in (across, by)), None)
-    figure = comparison(
-        [
-            (getattr(s, across), getattr(s, by), getattr(s, panel) if panel else None, measured[s][metric])
-            for s in settings
-        ],
-        names=(across, by, panel),
-        metric=metric,
-        floor=measured[rows[0]].get(f"{metric}_floor"),
+def run(sweep: Sweep, options: SweepOptions, across: str, by: str) -> None:
+    """Plan it, run it, and show what came of it."""
+    launching = Launching(
+        options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose
     )
-    picture = options.storage / f"{name.replace(' ', '_')}.png"
-    figure.savefig(picture)
-    mirror.figure(parent, figure, "comparison.png")
-    mirror.finish(parent)
-    print(f"picture:  {picture}")
-    print(f"best:     {as_command(rows[0])}")
-    print(f"compare:  {ui_command(options.storage)}")
+    folder = options.root / sweep.slug
+    if options.plan:
+        options.console.print("\n".join(plan(sweep, launching).lines()), highlight=False, soft_wrap=True)
+        return
+    begin(options)
+    if options.fresh and folder.exists():
+        if is_alive(folder / "lease"):
+            raise InputError(f"the sweep in {folder} is being driven: end that before starting it anew.")
+        sys.stderr.write(f"the earlier sweep is kept in {set_aside(folder, options.root / '.aside')}\n")
+    drivers: list[Driver] = []
+
+    def watch(driver: Driver) -> Any:
+        drivers.append(driver)
+        return watching_sweep(driver)
+
+    swept = run_sweep(sweep, launching, watch)
+    lines = {}
+    if swept.rows:
+        options.console.print(table(sweep, swept))
+        lines = show(sweep, swept, drivers[0], across, by)
+    end(options)
+    print_lines(options.console, lines | {"runs": str(folder), "compare": ui_command(options.root)})
+    conclude(swept.results, as_json=options.json)
+
+
+def table(sweep: Sweep, swept: Swept) -> Table:
+    """The settings, best first; over several seeds as mean and half the 95 % interval."""
+    several = any(len(row.metrics) > 1 for row in swept.rows)
+    found = Table(title=f"{sweep.name}: best first" + (", mean ± half the 95 % interval" if several else ""))
+    shown = [sweep.metric, *(name for name in ("c2st", "nll", "cpu_seconds") if name != sweep.metric)]
+    for column in (*sweep.space, *(["seeds"] if several else []), *shown):
+        found.add_column(column.replace("_", " "), justify="right")
+    for row in swept.rows:
+        cells = [_cell(row, name) for name in shown]
+        found.add_row(*(str(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells)
+    early = f"; {len(swept.stopped)} stopped early" if swept.stopped else ""
+    found.caption = f"{sum(result.status == 'FINISHED' for result in swept.results)} runs{early}"
+    return found
+
+
+def show(sweep: Sweep, swept: Swept, driver: Driver, across: str, by: str) -> dict[str, str]:
+    """Draw the comparison, record the best, and say where both are."""
+    best, metric = swept.rows[0], sweep.metric
+    value = sum(best.values(metric)) / len(best.values(metric))
+    lines = {"best": as_command(best.study)}
+    picture = swept.folder / "comparison.png"
+    if across in sweep.space and by in sweep.space and isinstance(best.fields[across], (int, float)):
+        panel = next((name for name in sweep.space if name not in (across, by)), None)
+        rows = [
+            (row.fields[across], row.fields[by], row.fields[panel] if panel else None, row.values(metric))
+            for row in sorted(swept.rows, key=lambda row: _place(sweep, row))
+        ]
+        floors = [found[f"{metric}_floor"] for found in best.metrics.values() if f"{metric}_floor" in found]
+        floor = sum(floors) / len(floors) if floors else None
+        comparison(rows, names=(across, by, panel), metric=metric, floor=floor).savefig(picture)
+        lines = {"picture": str(picture), **lines}
+    note = [f"A sweep of `{sweep.study.title()}` over {', '.join(sweep.space)}, compared by `{metric}`.", ""]
+    note += ["| " + " | ".join((*sweep.space, metric)) + " |", "|" + "---|" * (len(sweep.space) + 1)]
+    note += ["| " + " | ".join((*map(str, row.fields.values()), _cell(row, metric))) + " |" for row in swept.rows]
+    driver.record_best(best={"value": value, "command": lines["best"], "fields": best.fields}, note="\n".join(note))
+    return lines
+
+
+def _place(sweep: Sweep, row: Measured) -> tuple[int, ...]:
+    """Where a setting stands in the space: lists in their order, drawn values by size."""
+    listed = [(name, values) for name, values in axes(sweep.study, sweep.space).items() if isinstance(values, list)]
+    return tuple(values.index(row.fields[name]) for name, values in listed)
+
+
+def _cell(row: Measured, metric: str) -> str:
+    values = row.values(metric)
+    if not values:
+        return "–"
+    mean, low, high = interval(values)
+    return f"{mean:.4g}" if math.isinf(high) else f"{mean:.4g} ± {(high - low) / 2:.2g}"

@@ -1,42 +1,40 @@
-"""Train one study, evaluate it and draw its figures.
+"""Train one study, evaluate it and draw its figures; the same command again continues, or finds it done.
 
-python experiments/train.py STUDY [--preset report|best|tiny] [--FIELD value …] [--storage runs] [--json]
+python experiments/train.py STUDY [--preset report|best|tiny] [--FIELD value …] [--from RUN] [--storage runs]
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from cluster.mirror import Mirror, ui_command
-from cluster.run import Run
+from cluster.mirror import ui_command
+from cluster.plan import Plan, probe
+from cluster.run import Origin, Result, Run, open_study, start_anew
+from cluster.stopping import on_stop
+from cluster.storage import find_run
+from experiments.console import Line, conclude, listener, metrics_table, print_lines, watching_run
 from experiments.exits import exit_with_a_sentence
-from genlib import STUDIES, InputError, Launch, Progress, Study
+from experiments.launching import Options, begin, end
+from genlib import STUDIES, InputError, Study
+from genlib.checkpoint import checkpoints
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where and how to run; nothing of it changes the result's identity."""
+class TrainOptions(Options):
+    """Where and how to run; nothing of it but --from changes the result's identity."""
 
     preset: str = "report"
     """The named set of fields that the others override."""
-    storage: Path = Path("runs")
-    """Where runs are kept: the same study there is the same run, and resumes."""
-    device: str = "cpu"
-    """A torch device."""
-    json: bool = False
-    """Print one JSON object on the last line of standard output, all else to standard error."""
+    origin: Annotated[str, tyro.conf.arg(name="from", metavar="RUN")] = ""
+    """A run, by path or key, whose fields and state this one starts from: give --steps more."""
 
 
-def parse(arguments: list[str]) -> tuple[Options, Study[Any]]:
+def parse(arguments: list[str]) -> tuple[TrainOptions, Study[Any]]:
     """Options and the study, from the command line."""
     kinds = {kind.title(): kind for kind in STUDIES}
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -47,43 +45,85 @@ def parse(arguments: list[str]) -> tuple[Options, Study[Any]]:
         raise InputError(f"unknown study '{title}': the studies are {', '.join(kinds)}.")
     if "-h" in rest or "--help" in rest:
         with suppress(SystemExit):  # tyro ends the program after a help text; there are two to print
-            tyro.cli(Options, args=["--help"], prog=f"train.py {title}")
+            tyro.cli(TrainOptions, args=["--help"], prog=f"train.py {title}")
         tyro.cli(kinds[title], args=["--help"], prog=f"train.py {title}")
-    options, rest = tyro.cli(Options, args=rest, return_unknown_args=True)
-    study: Study[Any] = tyro.cli(kinds[title], args=rest, default=kinds[title].preset(options.preset), prog=title)
+    options, rest = tyro.cli(TrainOptions, args=rest, return_unknown_args=True)
+    base = kinds[title].preset(options.preset)
+    if options.origin:
+        base = open_study(find_run(options.origin, options.root))
+        if type(base) is not kinds[title]:
+            raise InputError(f"{options.origin} is a run of {base.title()}: give that study, or another run.")
+    study: Study[Any] = tyro.cli(kinds[title], args=rest, default=base, prog=title)
     return options, study
+
+
+def origin_of(options: TrainOptions, study: Study[Any]) -> Origin | None:
+    """The run to start from, at its newest checkpoint."""
+    if not options.origin:
+        return None
+    path = find_run(options.origin, options.root)
+    steps = [int(found.name.partition("-")[2]) for found in checkpoints(path / "checkpoints")]
+    if not steps:
+        raise InputError(f"{path} holds no checkpoint to start from: run its study first.")
+    if study.steps <= steps[-1]:
+        raise InputError(f"{path} is at update {steps[-1]} already: give --steps more than that.")
+    return Origin(path, path.name, steps[-1])
 
 
 def main(arguments: list[str]) -> None:
     """Train, measure, draw, mirror, and say where everything is."""
     options, study = parse(arguments)
-    console = Console(stderr=options.json)
+    launch, group = options.launch, options.group
+    run = Run(study, options.root, origin=origin_of(options, study))
+    if options.plan:
+        have = _resources()
+        told = Plan(1, 1, group, have, probe([study], launch)).check()
+        print_lines(options.console, {"run": str(run.path), "status": run.result().status})
+        options.console.print("\n".join(told.lines()), highlight=False, soft_wrap=True)
+        return
+    if group.most > 1 or group.gpus > 1:
+        Plan(1, 1, group, _resources(), 0.0).check()
+    begin(options)
+    if options.fresh and (aside := start_anew(run)):
+        sys.stderr.write(f"the earlier run is kept in {aside}\n")
+    result = _in_process(run, options) if group.most == 1 else _on_workers(run, options)
+    if result.status == "FINISHED":
+        options.console.print(metrics_table(f"{study.title()} {run.key}", result.metrics))
+    end(options)
+    print_lines(options.console, {"run": str(run.path), "figures": f"{run.path}/evaluations"})
+    print_lines(options.console, {"compare": ui_command(options.root)})
+    conclude([result], as_json=options.json)
 
-    def show(progress: Progress) -> None:
-        told = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name.count("/") < 2)
-        sys.stderr.write(f"\r\033[K{progress.step:,}/{study.steps:,}  {told}")
-        sys.stderr.flush()
 
-    run = Run(study, options.storage)
-    trained = run.train(Launch(device=options.device), show)
-    sys.stderr.write("\r\033[Kmeasuring and drawing …\r")
-    metrics = run.finish(trained)
-    sys.stderr.write("\033[K")
-    table = Table(title=f"{study.title()} {study.key()}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.4g}")
-    console.print(table)
-    console.print(f"figures:  {run.path}/evaluations", soft_wrap=True)
-    console.print(f"compare:  {ui_command(options.storage)}", soft_wrap=True)
-    try:
-        Mirror(options.storage, study.title()).show(run.path)
-    except InputError as error:  # the run is whole without it
-        sys.stderr.write(f"not mirrored: {error}\n")
-    if options.json:
-        result = {"key": study.key(), "path": str(run.path.absolute()), "status": "FINISHED", "metrics": metrics}
-        print(json.dumps({"runs": [result]}))
+def _in_process(run: Run, options: TrainOptions) -> Result:
+    line = Line()
+    with on_stop(lambda name: run.mark("KILLED", f"stopped by {name}")):
+        try:
+            run.execute(options.launch, listener(run.study, line), any_device=options.any_device)
+        except InputError:
+            line.clear()
+            if run.result().status != "FAILED" or not options.json:
+                raise
+        finally:
+            line.clear()
+    return run.result()
+
+
+def _on_workers(run: Run, options: TrainOptions) -> Result:
+    from cluster.session import ray_session
+    from cluster.workers import execute_with_workers
+
+    def settle(name: str) -> None:
+        run.take_and_mark("KILLED", f"stopped by {name}")
+
+    with on_stop(settle), ray_session(verbose=options.verbose), watching_run(run) if not options.verbose else nullcontext():
+        return execute_with_workers(run, options.group, options.launch, any_device=options.any_device)
+
+
+def _resources() -> dict[str, float]:
+    from cluster.session import available
+
+    return available()
 
 
 if __name__ == "__main__":

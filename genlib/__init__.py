@@ -11,7 +11,7 @@ Example:
 from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from genlib.claims import Claim, Finding, judge
 from genlib.draws import Draws
-from genlib.errors import CheckpointError, Diverged, InputError
+from genlib.errors import CheckpointDamaged, CheckpointError, Diverged, InputError
 from genlib.history import History
 from genlib.state import State
 from genlib.studies import STUDIES, PointDiffusion, SpiralDiffusion
@@ -21,6 +21,7 @@ from genlib.training import Launch, Progress, Trained, fit, start, train
 __version__ = "0.1.0"
 __all__ = [
     "STUDIES",
+    "CheckpointDamaged",
     "CheckpointError",
     "Claim",
     "Data",

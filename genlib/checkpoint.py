@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from genlib.errors import CheckpointError
+from genlib.errors import CheckpointDamaged, CheckpointError
 from genlib.state import State
 from genlib.study import Study
 from genlib.training import Launch, start
@@ -57,13 +57,13 @@ def load_checkpoint(path: str | Path, study: Study[Any], launch: Launch | None =
     try:
         payload = (path / TENSORS).read_bytes()
     except OSError as error:
-        raise CheckpointError(
+        raise CheckpointDamaged(
             f"the checkpoint {path} is damaged: {TENSORS} cannot be read ({error.strerror}); use an earlier one."
         ) from error
     expected = manifest["sha256"][TENSORS]
     found = hashlib.sha256(payload).hexdigest()
     if found != expected:
-        raise CheckpointError(
+        raise CheckpointDamaged(
             f"the checkpoint {path} is damaged: {TENSORS} has SHA-256 {found[:12]}…, "
             f"its manifest says {expected[:12]}…; "
             "use an earlier one."
@@ -85,14 +85,22 @@ def checkpoints(folder: str | Path) -> list[Path]:
     return sorted(Path(folder).glob("step-*"))
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint's tensors are what its manifest says."""
+    try:
+        return bool(_manifest(path)["sha256"][TENSORS] == hashlib.sha256((path / TENSORS).read_bytes()).hexdigest())
+    except (CheckpointDamaged, OSError):
+        return False
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         _ = manifest["study"], manifest["version"], manifest["fields"].items(), manifest["sha256"][TENSORS]
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-….") from error
+        raise CheckpointDamaged(f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-….") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise CheckpointError(
+        raise CheckpointDamaged(
             f"the checkpoint {path} is damaged: {MANIFEST} is not what was written; use an earlier one."
         ) from error
     return dict(manifest)

@@ -11,6 +11,10 @@ class CheckpointError(InputError):
     """A checkpoint is damaged or belongs to another study."""
 
 
+class CheckpointDamaged(CheckpointError):
+    """A checkpoint is not what was written: an earlier one will do."""
+
+
 class Diverged(InputError):
     """A loss or metric stopped being finite.
 

@@ -57,6 +57,13 @@ class State:
         """The losses since the last report, in order."""
         return torch.stack(self._window["loss"])
 
+    def average_window(self) -> None:
+        """Make the losses since the last report the means over all workers. Averaging them again changes nothing."""
+        for name, values in self._window.items():
+            total = torch.stack(values).float()
+            torch.distributed.all_reduce(total)
+            self._window[name] = list((total / torch.distributed.get_world_size()).unbind())
+
     def take_window(self) -> dict[str, Tensor]:
         """The losses since the last report, one entry per update; the window is empty afterwards."""
         window, self._window = self._window, {}

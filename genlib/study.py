@@ -147,6 +147,14 @@ class Study(Generic[Model]):
         """The full metrics of a finished model."""
         raise NotImplementedError
 
+    def sample(self, model: Model, count: int, draws: Draws) -> Tensors:
+        """Samples of a finished model: `x`, and `y` where they have classes."""
+        raise InputError(f"{self.title()} is no generative study: it draws no samples.")
+
+    def score(self, model: Model, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The log-density of points under a finished model, in nats."""
+        raise InputError(f"{self.title()} has no density: it cannot score points.")
+
     def figures(self, model: Model, history: History) -> dict[str, Drawing]:
         """The figures of a finished run, by name."""
         raise NotImplementedError
@@ -159,6 +167,10 @@ class Study(Generic[Model]):
     def claims(cls) -> tuple[Claim, ...]:
         """What the study should show."""
         return ()
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the files that the data come from, by name; none where data are drawn."""
+        return {}
 
     # -- what follows from the fields ----------------------------------------------------------------------------------
 
@@ -178,10 +190,12 @@ class Study(Generic[Model]):
         return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def identity(self) -> dict[str, Any]:
-        """What makes this run this run: class, version and training fields. Evaluation fields only look at it."""
+        """What makes this run this run: class, version, training fields, data. Evaluation fields only look at it."""
         training = {f.name: getattr(self, f.name) for f in fields(self) if not is_evaluation(f)}
         kind = type(self)
-        return {"study": f"{kind.__module__}:{kind.__qualname__}", "version": self.version, "fields": training}
+        identity = {"study": f"{kind.__module__}:{kind.__qualname__}", "version": self.version, "fields": training}
+        files = self.checksums()
+        return identity | ({"files": files} if files else {})
 
     def key(self) -> str:
         """The identity as a short hash."""

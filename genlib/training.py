@@ -145,10 +145,12 @@ def train(
             validates = state.step % study.validate_every == 0 or state.step == study.steps
             if not (logs or validates or state.step == last):
                 continue
+            if launch.world > 1:  # from here on every worker sees the same numbers, and decides alike
+                state.average_window()
             _refuse_lost(study, state, launch, good)
             if validates or state.step == last:  # here states are kept
                 _refuse_lost_weights(study, state, launch, good)
-            metrics = _losses(state, launch) if logs else {}
+            metrics = _losses(state) if logs else {}
             state.cpu_seconds += time.process_time() - clock
             if validates:
                 metrics.update(_validation(study, state, launch, good))
@@ -217,14 +219,9 @@ def _refuse_lost_weights(study: Study[Any], state: State, launch: Launch, good: 
         _diverged(study, state, good, f"weights were no longer finite by step {state.step}", launch, state.step)
 
 
-def _losses(state: State, launch: Launch) -> dict[str, float]:
-    """Means since the last report, over all workers; empties the window."""
-    window = state.take_window()
-    if launch.world > 1:
-        for values in window.values():
-            torch.distributed.all_reduce(values)
-            values /= launch.world
-    return {name: values.mean().item() for name, values in window.items()}
+def _losses(state: State) -> dict[str, float]:
+    """Means since the last report; empties the window."""
+    return {name: values.mean().item() for name, values in state.take_window().items()}
 
 
 def _validation(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:

@@ -12,6 +12,7 @@ import ray
 
 from cluster.run import Run
 from cluster.session import ray_session
+from cluster.storage import open_storage
 from genlib import Study
 
 
@@ -27,7 +28,7 @@ def run_many(
     studies: Sequence[Study[Any]], storage: str | Path, work: Callable[[Run], Any], *, cpus: int | None = None
 ) -> Iterator[Done]:
     """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest."""
-    storage = Path(storage).absolute()
+    storage = open_storage(Path(storage).absolute())
     distinct = list(dict.fromkeys(studies))
     with ray_session(cpus):
         waiting = {_work.remote(study, str(storage), work): study for study in distinct}

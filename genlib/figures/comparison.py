@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
+from genlib.claims import interval
 from genlib.figures.style import CLASSES, INK, panels, styled
 
 MARKS = "osD^vPX*"
@@ -15,13 +17,13 @@ MARKS = "osD^vPX*"
 
 @styled
 def comparison(
-    rows: Sequence[tuple[float, Any, Any, float]],
+    rows: Sequence[tuple[float, Any, Any, Sequence[float]]],
     *,
     names: tuple[str, str, str | None],
     metric: str,
     floor: float | None = None,
 ) -> Figure:
-    """Rows of (across, by, panel, metric value) as lines.
+    """Rows of (across, by, panel, metric values: one per seed) as lines; several seeds as mean and 95 % interval.
 
     Arguments:
         names: the fields behind across, by and panel.
@@ -31,13 +33,16 @@ def comparison(
     shown = list(dict.fromkeys(row[2] for row in rows))
     figure, axes = panels(1, len(shown), size=(4.4, 3.8))
     places = sorted({row[0] for row in rows})
-    values = [row[3] for row in rows] + ([floor] if floor else [])
+    values = [value for row in rows for value in row[3]] + ([floor] if floor else [])
     for ax, value in zip(axes, shown, strict=True):
         for k, line in enumerate(dict.fromkeys(row[1] for row in rows)):
             points = sorted((row[0], row[3]) for row in rows if row[1] == line and row[2] == value)
-            ax.plot(
-                *zip(*points, strict=True), MARKS[k % 8] + "-", color=CLASSES[k % len(CLASSES)], ms=5, label=str(line)
-            )
+            if not points:
+                continue  # stopped early, say
+            style = {"fmt": MARKS[k % 8] + "-", "color": CLASSES[k % len(CLASSES)], "ms": 5, "capsize": 2, "elinewidth": 1}
+            means, lows, highs = zip(*(interval(found) for _, found in points), strict=True)
+            spread = [(m - lo, hi - m) if math.isfinite(hi) else (0, 0) for m, lo, hi in zip(means, lows, highs, strict=True)]
+            ax.errorbar([place for place, _ in points], means, yerr=[*zip(*spread, strict=True)], label=str(line), **style)
         if floor:
             ax.axhline(floor, color=INK, ls="--", lw=1.2, label="real against real")
         ax.set_xscale("log")

@@ -209,18 +209,27 @@ class PointDiffusion(Study[nn.Module]):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
-        y = self.truth.sample(self.samples, draws.fork("labels")).y if self.classes else None
-        x = self.generate(model, self.samples, draws.fork("samples"), y=y)
+        drawn = self.sample(model, self.samples, draws)
+        x, y = drawn["x"], drawn.get("y")
         metrics = sample_metrics(self.truth, x, y, draws.fork("metrics"))
         test, labels = likelihood_points(self.truth, self.likelihood_points, draws.fork("test"), bool(self.classes))
         metrics |= likelihood_metrics(self.truth, self.log_prob(model, test, labels), labels)
-        samples = {"x": x.cpu().numpy()} | ({"y": y.cpu().numpy()} if y is not None else {})
+        samples = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
         tables = {}
         if self.radial:
             from genlib.studies.point_diffusion_probes import log_prob_table
 
             tables["log_prob"] = log_prob_table(self, model, draws.fork("table"))
         return Evaluation(metrics, samples, tables)
+
+    @torch.no_grad()
+    def sample(self, model: nn.Module, count: int, draws: Draws) -> Tensors:
+        y = self.truth.sample(count, draws.fork("labels")).y if self.classes else None
+        x = self.generate(model, count, draws.fork("samples"), y=y)
+        return {"x": x} if y is None else {"x": x, "y": y}
+
+    def score(self, model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.log_prob(model, x, y)
 
     def figures(self, model: nn.Module, history: History) -> dict[str, Drawing]:
         from genlib.studies.point_diffusion_figures import draw

@@ -148,10 +148,19 @@ class SpiralDiffusion(Study[nn.Module]):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
-        x = self.generate(model, self.samples, draws.fork("samples"))
+        x = self.sample(model, self.samples, draws)["x"]
         metrics = sample_metrics(self.truth, x, None, draws.fork("metrics"))
         metrics |= likelihood_metrics(self.truth, self.log_prob(model, self._test(draws.device).x), None)
         return Evaluation(metrics, {"x": x.cpu().numpy()}, {})
+
+    @torch.no_grad()
+    def sample(self, model: nn.Module, count: int, draws: Draws) -> Tensors:
+        return {"x": self.generate(model, count, draws.fork("samples"))}
+
+    def score(self, model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+        if y is not None:
+            raise InputError("the spiral has no classes: give points of two columns.")
+        return self.log_prob(model, x)
 
     def figures(self, model: nn.Module, history: History) -> dict[str, Drawing]:
         from genlib.studies.spiral_diffusion_figures import draw

@@ -1,41 +1,183 @@
-"""MLflow shows what the run directories hold; mirroring twice changes nothing."""
+"""MLflow shows what the run directories hold; mirroring twice changes nothing, into an empty MLflow rebuilds all."""
+
+import shutil
+from dataclasses import replace
 
 import pytest
 
 from cluster.journal import read_rows
-from cluster.mirror import Mirror, tracking_uri
+from cluster.mirror import refuse_unusable, tracking_uri, without_password
 from cluster.run import Run
-from genlib import PointDiffusion
+from genlib import InputError, PointDiffusion
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")
+STUDY = PointDiffusion.preset("tiny", steps=40)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    run = Run(PointDiffusion.preset("tiny"), tmp_path_factory.mktemp("runs"))
-    run.finish(run.train(), figures=False)
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run(STUDY, tmp_path)
+    run.execute(looks=[STUDY, replace(STUDY, sampling_steps=3)], figures=False)
     return run
 
 
-def test_a_run_is_mirrored_once_and_whole(run, monkeypatch):
+def mirrored(storage):
+    from cluster.mirror.bring import Mirror
+
+    mirror = Mirror(storage)
+    mirror.bring_everything()
+    return mirror
+
+
+def everything(storage):
+    """All that MLflow shows, but for its own identifiers."""
     from mlflow import MlflowClient
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    mirror = Mirror(run.storage, "point-diffusion")
-    parent = mirror.parent("a sweep", "what it is")
-    first = mirror.show(run.path, parent=parent)
-    assert mirror.show(run.path, parent=parent) == first
-    assert mirror.parent("a sweep", "what it is") == parent
-    client = MlflowClient(tracking_uri=tracking_uri(run.storage))
+    client = MlflowClient(tracking_uri=tracking_uri(storage))
     experiment = client.get_experiment_by_name("point-diffusion").experiment_id
-    assert len(client.search_runs([experiment])) == 2
-    shown = client.get_run(first)
-    assert shown.info.status == "FINISHED"
-    assert shown.data.tags["mlflow.parentRunId"] == parent
-    assert shown.data.params["width"] == "16"
-    journal = read_rows(run.path / "journal.jsonl")
-    history = client.get_metric_history(first, "loss")
-    assert [(m.step, m.value, m.timestamp) for m in history] == [
-        (row["step"], row["metrics"]["loss"], int(row["time"] * 1000)) for row in journal
+    shown = {}
+    for run in client.search_runs([experiment]):
+        history = {
+            name: [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, name)]
+            for name in run.data.metrics
+        }
+        files = sorted(artifact.path for artifact in client.list_artifacts(run.info.run_id))
+        models = len(run.outputs.model_outputs) if run.outputs else 0
+        data = sorted(entry.dataset.digest for entry in run.inputs.dataset_inputs)
+        kept = (run.info.status, run.data.params, history, files, models, data)
+        shown[run.data.tags["genlib.run"]] = kept
+    return shown
+
+
+def test_a_run_is_mirrored_whole(run):
+    mirrored(run.storage)
+    shown = everything(run.storage)
+    assert len(shown) == 2  # the run, and its second evaluation as a child
+    status, params, history, files, models, data = next(v for k, v in shown.items() if k.endswith(run.key))
+    assert status == "FINISHED"
+    assert params["width"] == "16"
+    assert history["loss"] == [
+        (row["step"], row["metrics"]["loss"], int(row["time"] * 1000)) for row in read_rows(run.path / "journal")
     ]
-    assert "samples.npz" in [artifact.path for artifact in client.list_artifacts(first)]
+    assert history["nll"][0][1] == run.result().metrics["nll"]
+    assert {"samples.npz", "study.json"} <= set(files)
+    assert models == 1
+    assert len(data) == 2
+
+
+def test_the_model_can_be_loaded_and_used(run):
+    import mlflow
+    import torch
+
+    from cluster.run import open_run
+
+    mirror = mirrored(run.storage)
+    (entry,) = mirror._shown.values()
+    (output,) = mirror.store.client.get_run(entry["run"]).outputs.model_outputs
+    mlflow.set_tracking_uri(tracking_uri(run.storage))
+    loaded = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+    x, sigma = torch.randn(7, 2), torch.rand(7) + 0.1
+    torch.testing.assert_close(loaded(x, sigma), open_run(run.path).model(x, sigma))
+
+
+def test_mirroring_twice_changes_nothing_even_without_the_cursor(run):
+    mirror = mirrored(run.storage)
+    before = everything(run.storage)
+    assert mirror.bring_everything() is False
+    mirror._path.unlink()
+    mirrored(run.storage)
+    assert everything(run.storage) == before
+
+
+def test_an_empty_mlflow_is_rebuilt(run):
+    mirrored(run.storage)
+    before = everything(run.storage)
+    (run.storage / "mlflow.db").rename(run.storage / "lost.db")
+    shutil.rmtree(run.storage / "artifacts")
+    mirrored(run.storage)
+    assert everything(run.storage) == before
+
+
+def test_of_two_runs_with_one_key_the_earliest_stays(run):
+    mirror = mirrored(run.storage)
+    (entry,) = mirror._shown.values()
+    key = mirror._key(run.path)
+    mirror.store.client.create_run(mirror.store.experiment("point-diffusion"), tags={"genlib.run": key})
+    assert mirror.store.find("point-diffusion", key) == entry["run"]
+    assert len(everything(run.storage)) == 2
+
+
+def test_a_run_that_died_is_settled_and_comes_back(tmp_path):
+    run = Run(STUDY, tmp_path)
+
+    def die(progress):
+        if progress.step == 20:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run.train(listener=die)
+    (run.path / "result.json").unlink()  # as after SIGKILL
+    mirrored(tmp_path)
+    assert [kept[0] for kept in everything(tmp_path).values()] == ["KILLED"]
+    run.execute(figures=False)
+    mirrored(tmp_path)
+    ((status, _, history, *_),) = everything(tmp_path).values()
+    assert status == "FINISHED"
+    assert [step for step, *_ in history["loss"]] == [10, 20, 30, 40]
+
+
+def test_numbers_that_are_none_become_tags(tmp_path):
+    from cluster.mirror.store import Row, Store
+
+    store = Store(f"sqlite:///{tmp_path}/mlflow.db", (tmp_path / "artifacts").as_uri())
+    run = store.run("strange", "key", name="strange", began=0)
+    store.rows(run, [Row("a|b", 1.0, 5, 1), Row("nll", float("inf"), 5, 1)])
+    store.params(run, {"words": "x" * 10_000})
+    shown = store.client.get_run(run).data
+    assert shown.metrics == {"a_b": 1.0}
+    assert shown.tags["nonfinite.nll"] == "inf at 1"
+    assert shown.params["words"].endswith("(whole in study.json)")
+
+
+def test_deleted_and_renewed_runs_leave_mlflow(run):
+    from cluster.run import start_anew
+
+    mirrored(run.storage)
+    start_anew(run)
+    run.execute(figures=False)
+    mirrored(run.storage)
+    assert sorted(kept[0] for kept in everything(run.storage).values()) == ["FINISHED"] * 3  # old, its child, new
+    shutil.rmtree(run.path)
+    mirrored(run.storage)
+    assert not any(key.endswith(run.key) for key in everything(run.storage))
+
+
+def test_addresses_that_cannot_work_are_refused(tmp_path, monkeypatch):
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{server.server_port}")
+    with pytest.raises(InputError, match="answers with 403 Forbidden") as refused:
+        refuse_unusable(tmp_path)
+    assert "secret" not in str(refused.value)
+    server.shutdown()
+    server.server_close()
+    assert "does not answer" in refuse_unusable(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    with pytest.raises(InputError, match="no longer keeps runs in a folder"):
+        refuse_unusable(tmp_path)
+    assert without_password("http://me:secret@host:5000/x") == "http://me:…@host:5000/x"

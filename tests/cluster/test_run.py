@@ -1,13 +1,21 @@
-"""A run is a directory: resumed, never done twice, opened again, one journal line per report."""
+"""A run is a directory: resumed, never done twice, opened again, one journal line per report, one writer."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cluster.files import Damaged, read_json, sealed, unsealed, write_json
 from cluster.journal import Journal, read_rows
-from cluster.run import Run, open_run
-from genlib import InputError, PointDiffusion
+from cluster.lease import Fenced, Held, Lease, is_alive, read_holder
+from cluster.run import Origin, Run, open_run, read_result, start_anew
+from cluster.storage import find_run, open_storage, run_folders
+from genlib import InputError, Launch, PointDiffusion
 from genlib.checkpoint import checkpoints
 
 STUDY = PointDiffusion.preset("tiny", steps=40)
@@ -26,49 +34,94 @@ def kill_at(step):
 
 
 def rows(run):
-    return [(row["step"], row["metrics"]) for row in read_rows(run.path / "journal.jsonl")]
+    return [(row["step"], row["metrics"]) for row in read_rows(run.path / "journal")]
 
 
-def test_killed_and_run_again_is_the_same_run(tmp_path):
-    whole = Run(STUDY, tmp_path / "whole")
-    expected = whole.finish(whole.train(), figures=False)
-    broken = Run(STUDY, tmp_path / "broken")
+def without_times(metrics):
+    return {name: value for name, value in metrics.items() if "cpu" not in name}
+
+
+def train(run):
+    (metrics,) = run.execute(figures=False)
+    return metrics
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run = Run(STUDY, tmp_path_factory.mktemp("runs"))
+    return run, train(run)
+
+
+def weights(run):
+    return (checkpoints(run.path / "checkpoints")[-1] / "manifest.json").read_text()
+
+
+def test_killed_and_run_again_is_the_same_run(tmp_path, undisturbed):
+    whole, expected = undisturbed
+    broken = Run(STUDY, tmp_path)
     for step in (10, 20, 30):
         with pytest.raises(Killed):
             broken.train(listener=kill_at(step))
-    metrics = broken.finish(broken.train(), figures=False)
+        assert broken.result().status == "FAILED"
+    metrics = train(broken)
     assert rows(broken) == rows(whole)
-    assert {k: v for k, v in metrics.items() if "cpu" not in k} == {k: v for k, v in expected.items() if "cpu" not in k}
+    assert without_times(metrics) == without_times(expected)
+    for name in ("model", "optimizer"):
+        states = [open_state(run)[name] for run in (broken, whole)]
+        assert equal(*states), name
+
+
+def open_state(run):
+    import torch
+
+    return torch.load(checkpoints(run.path / "checkpoints")[-1] / "state.pt", weights_only=True)
+
+
+def equal(one, other):
+    import torch
+
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def test_finished_runs_are_not_trained_again(tmp_path):
     run = Run(STUDY, tmp_path)
-    run.finish(run.train(), figures=False)
-    journal = (run.path / "journal.jsonl").read_bytes()
+    first = train(run)
+    journal = {path.name: path.read_bytes() for path in (run.path / "journal").iterdir()}
     heard = []
-    run.finish(run.train(listener=heard.append), figures=False)
+    assert run.execute(None, heard.append, figures=False) == [first]
     assert heard == []
-    assert (run.path / "journal.jsonl").read_bytes() == journal
+    assert {path.name: path.read_bytes() for path in (run.path / "journal").iterdir()} == journal
 
 
 def test_whatever_is_missing_is_made_again_and_the_default_evaluation_stays(tmp_path):
     run = Run(STUDY, tmp_path)
-    run.finish(run.train(), figures=False)
-    result = json.loads((run.path / "result.json").read_text())
+    train(run)
+    result = run.result()
     other = Run(PointDiffusion.preset("tiny", steps=40, sampling_steps=3), tmp_path)
     assert other.path == run.path
-    different = other.finish(other.train(), figures=False)
-    assert different["sliced_wasserstein"] != result["metrics"]["sliced_wasserstein"]
-    assert json.loads((run.path / "result.json").read_text()) == result
-    for name in ("result.json", "samples.npz"):
-        (run.path / name).unlink()
-        run.finish(run.train(), figures=False)
-        assert (run.path / name).exists()
-    assert json.loads((run.path / "result.json").read_text()) == result
+    different = train(other)
+    assert different["sliced_wasserstein"] != result.metrics["sliced_wasserstein"]
+    assert run.result() == result
+    (run.path / "result.json").unlink()
+    assert without_times(train(run)) == without_times(result.metrics)
+    assert run.result().status == "FINISHED"
+
+
+def test_looks_are_evaluated_from_one_training(tmp_path):
+    looks = [replace(STUDY, sampling_steps=steps) for steps in (2, 8)]
+    run = Run(looks[0], tmp_path)
+    two, eight = run.execute(looks=looks, figures=False)
+    assert two["sliced_wasserstein"] != eight["sliced_wasserstein"]
+    assert run.result().metrics == two
+    assert len(list((run.path / "evaluations").iterdir())) == 2
 
 
 def test_unfinished_runs_and_unwritable_storage_are_refused(tmp_path):
-    run = Run(STUDY, tmp_path)
+    run = Run(STUDY, tmp_path / "runs")
     with pytest.raises(Killed):
         run.train(listener=kill_at(20))
     with pytest.raises(InputError, match="is at update 20 of 40"):
@@ -76,11 +129,16 @@ def test_unfinished_runs_and_unwritable_storage_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         Run(STUDY, tmp_path / "file").train()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    with pytest.raises(InputError, match="holds files that genlib did not write"):
+        Run(STUDY, tmp_path / "thesis").train()
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
 
 def test_the_directory_holds_what_it_should(tmp_path):
     run = Run(STUDY, tmp_path)
-    metrics = run.finish(run.train())
+    (metrics,) = run.execute()
     assert run.path == tmp_path / "point-diffusion" / STUDY.key()
     result = json.loads((run.path / "result.json").read_text())
     assert result["status"] == "FINISHED"
@@ -90,21 +148,34 @@ def test_the_directory_holds_what_it_should(tmp_path):
     )
     assert {"cpu_seconds", "updates_per_cpu_second"} <= set(metrics)
     assert np.load(run.path / "samples.npz")["x"].shape == (STUDY.samples, 2)
-    assert len(checkpoints(run.path / "checkpoints")) == 2
+    assert 2 <= len(checkpoints(run.path / "checkpoints")) <= 3
     (evaluation,) = (run.path / "evaluations").iterdir()
     figures = {path.stem for path in (evaluation / "figures").glob("*.png")}
     assert {"loss", "samples", "schedules"} <= figures
     assert {path.name.split(".")[0] for path in (evaluation / "figures").glob("*.csv")} == figures
-    assert json.loads((run.path / "study.json").read_text())["fields"] == STUDY.fields()
+    about = read_json(run.path / "study.json")
+    assert about["fields"] == STUDY.fields()
+    assert about["data"]["train"]["rows"] == STUDY.points
+    assert {"source", "packages", "machine", "commit"} <= set(about)
+    line = json.loads((run.path / "journal" / "00000001.jsonl").read_text().splitlines()[1])
+    assert {"step", "time", "metrics"} <= set(line)
 
 
-def test_a_run_is_opened_again(tmp_path):
-    run = Run(STUDY, tmp_path)
-    trained = run.train()
+def test_the_best_checkpoint_is_kept(tmp_path):
+    study = replace(STUDY, validate_every=5)
+    run = Run(study, tmp_path)
+    run.train()
+    steps, values = run.history().series(study.objective[0])
+    kept = {int(path.name[5:]) for path in checkpoints(run.path / "checkpoints")}
+    assert kept == {35, 40, int(steps[values.argmin()])}
+
+
+def test_a_run_is_opened_again(undisturbed, tmp_path):
+    run, metrics = undisturbed
     opened = open_run(run.path)
     assert opened.study == STUDY
-    assert opened.history.rows == trained.history.rows
-    assert opened.evaluation.metrics == trained.evaluation.metrics
+    assert [*opened.history.rows] == [*run.history().rows]
+    assert without_times(opened.evaluation.metrics) == without_times(metrics) | {}
     with pytest.raises(InputError, match="is no run directory"):
         open_run(tmp_path)
 
@@ -119,23 +190,220 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path, 
     assert again.study == STUDY
     assert "is damaged" in capsys.readouterr().err
     assert rows(run) == expected
-    assert any(path.name.startswith("damaged-") for path in (run.path / "checkpoints").iterdir())
+    assert any(path.name.startswith("aside-") for path in (run.path / "checkpoints").iterdir())
 
 
-def test_a_half_written_journal_line_is_cut_off(tmp_path):
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append(10, {"loss": 1.0})
-    journal.append(20, {"loss": 0.5})
-    with open(journal.path, "a") as file:
+def test_a_failed_run_says_why_and_a_second_one_continues(tmp_path):
+    run = Run(replace(STUDY, learning_rate=1e30), tmp_path)
+    with pytest.raises(InputError, match="learning_rate"):
+        run.execute()
+    result = run.result()
+    assert result.status == "FAILED"
+    assert "learning_rate" in result.message
+
+
+def test_another_kind_of_device_needs_to_be_wanted(tmp_path):
+    run = Run(STUDY, tmp_path)
+    with pytest.raises(Killed):
+        run.train(listener=kill_at(20))
+    (segment,) = (run.path / "journal").glob("*.jsonl")
+    head, *lines = segment.read_text().splitlines()
+    segment.write_text("\n".join([sealed({**unsealed(head), "device": "cuda"}), *lines]) + "\n")
+    with pytest.raises(InputError, match=r"begun on cuda, and this is cpu.*--any-device"):
+        run.train()
+    run.train(any_device=True)
+    assert run.history().rows[-1][0] == 40
+
+
+def test_a_run_is_extended_from_another(tmp_path):
+    first = Run(STUDY, tmp_path)
+    first.train()
+    longer = replace(STUDY, steps=60)
+    origin = Origin(first.path, first.key, 40)
+    extended = Run(longer, tmp_path, origin=origin)
+    assert extended.key not in (longer.key(), first.key)
+    with pytest.raises(Killed):
+        extended.train(listener=kill_at(50))
+    extended.train()
+    straight = Run(longer, tmp_path)
+    straight.train()
+    assert rows(extended) == rows(straight)  # a constant learning rate does not know how long it will be used
+    assert equal(open_state(extended)["model"], open_state(straight)["model"])
+    with pytest.raises(InputError, match="its model or optimizer is another"):
+        Run(replace(longer, width=8), tmp_path, origin=origin).train()
+
+
+def test_starting_anew_keeps_the_old(tmp_path):
+    run = Run(STUDY, tmp_path)
+    train(run)
+    aside = start_anew(run)
+    assert run.result().status == "NEW"
+    assert read_result(aside).status == "FINISHED"
+    assert list(run_folders(tmp_path)) == []
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    run = Run(STUDY, tmp_path)
+    run.train()
+    about = read_json(run.path / "study.json")
+    write_json(run.path / "study.json", {**about, "format": 99})
+    with pytest.raises(InputError, match="of format 99; this genlib reads format 1"):
+        run.train()
+    write_json(run.path / "study.json", {**about, "version": 99})
+    with pytest.raises(InputError, match="made by version 99 of point-diffusion"):
+        open_run(run.path)
+
+
+def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
+    run = Run(STUDY, tmp_path)
+    run.train()
+    assert find_run(run.key[:5], tmp_path) == run.path
+    with pytest.raises(InputError, match="there is no run zzz"):
+        find_run("zzz", tmp_path)
+
+
+# -- the lease ---------------------------------------------------------------------------------------------------------
+
+
+def in_another_process(code, *arguments):
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from cluster.lease import Lease
+lease = Lease.claim(Path(sys.argv[1])); lease.keep(); print("held", flush=True); time.sleep(60)
+"""
+
+
+def test_a_living_writer_is_not_disturbed_and_a_dead_one_is_replaced(tmp_path):
+    with in_another_process(HOLD, tmp_path) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(Held, match=f"process {other.pid} on .* is writing"):
+            Lease.claim(tmp_path)
+        assert is_alive(tmp_path)
+        other.kill()
+    assert not is_alive(tmp_path)
+    assert Lease.claim(tmp_path).epoch == 2
+
+
+def test_who_was_taken_over_cannot_write_any_more(tmp_path):
+    first = Lease.claim(tmp_path / "lease")
+    orphan = Journal(tmp_path / "journal", first)
+    orphan.append(10, {"loss": 1.0})
+    second = Lease.claim(tmp_path / "lease", force=True)
+    with pytest.raises(Fenced):
+        orphan.append(20, {"loss": 0.5})
+    heir = Journal(tmp_path / "journal", second)
+    heir.append(20, {"loss": 0.25})
+    # Even what the orphan wrote between its last look and its write does not count:
+    with open(tmp_path / "journal" / "00000001.jsonl", "a") as file:
+        file.write(sealed({"step": 20, "time": 0.0, "metrics": {"loss": 9.0}}) + "\n")
+    assert [(row["step"], row["metrics"]["loss"]) for row in read_rows(tmp_path / "journal")] == [(10, 1.0), (20, 0.25)]
+
+
+def test_of_many_claimers_one_gets_the_lease(tmp_path):
+    code = HOLD.replace("lease = Lease.claim", "time.sleep(float(sys.argv[2]) - time.time()); lease = Lease.claim").replace(
+        "time.sleep(60)", "time.sleep(3)"
+    )
+    at = time.time() + 6
+    others = [in_another_process(f"try:\n{indent(code)}\nexcept Exception as e: print('refused')", tmp_path, at) for _ in range(6)]
+    said = [other.communicate()[0].strip() for other in others]
+    assert sorted(said) == ["held", *["refused"] * 5]
+
+
+def indent(code):
+    return "\n".join(f"    {line}" for line in code.strip().splitlines())
+
+
+def test_a_lease_that_was_released_is_nobodys(tmp_path):
+    lease = Lease.claim(tmp_path)
+    lease.keep()
+    assert read_holder(tmp_path)["pid"] == os.getpid()
+    lease.release()
+    assert read_holder(tmp_path) is None
+    assert Lease.claim(tmp_path).epoch == 2
+
+
+def test_a_heartbeat_from_elsewhere_counts_for_twenty_seconds(tmp_path):
+    tmp_path.joinpath("00000001.json").write_text(json.dumps({"epoch": 1, "host": "elsewhere", "pid": 1, "started": 0}))
+    assert is_alive(tmp_path)
+    old = time.time() - 30
+    os.utime(tmp_path / "00000001.json", (old, old))
+    assert not is_alive(tmp_path)
+
+
+# -- the journal -------------------------------------------------------------------------------------------------------
+
+
+def journal(folder, force=True):
+    return Journal(folder / "journal", Lease.claim(folder / "lease", force=force))
+
+
+def seen(folder):
+    return [(row["step"], row["metrics"]["loss"]) for row in read_rows(folder / "journal")]
+
+
+def test_a_half_written_line_does_not_count(tmp_path):
+    first = journal(tmp_path)
+    first.append(10, {"loss": 1.0})
+    first.append(20, {"loss": 0.5})
+    path = tmp_path / "journal" / "00000001.jsonl"
+    with open(path, "a") as file:
         file.write('{"step": 30, "metr')
-    assert [row["step"] for row in read_rows(journal.path)] == [10, 20]
-    assert journal.path.read_text().endswith("metr")  # reading changes nothing
-    reopened = Journal(journal.path)
-    assert reopened.last_step == 20
-    reopened.append(20, {"loss": 9.0})
-    reopened.append(30, {"loss": 0.25})
-    assert [(row["step"], row["metrics"]["loss"]) for row in read_rows(journal.path)] == [
-        (10, 1.0),
-        (20, 0.5),
-        (30, 0.25),
-    ]
+    assert seen(tmp_path) == [(10, 1.0), (20, 0.5)]
+    second = journal(tmp_path)
+    assert second.last_step == 20
+    second.append(20, {"loss": 9.0})
+    second.append(30, {"loss": 0.25})
+    assert seen(tmp_path) == [(10, 1.0), (20, 0.5), (30, 0.25)]
+
+
+def test_a_flipped_bit_is_noticed_and_what_follows_is_written_again(tmp_path):
+    first = journal(tmp_path)
+    for step in (10, 20, 30):
+        first.append(step, {"loss": 1 / step})
+    path = tmp_path / "journal" / "00000001.jsonl"
+    path.write_text(path.read_text().replace('"step": 20', '"step": 21'))
+    assert [step for step, _ in seen(tmp_path)] == [10]
+    second = journal(tmp_path)
+    for step in (10, 20, 30):
+        second.append(step, {"loss": 1 / step})
+    assert [step for step, _ in seen(tmp_path)] == [10, 20, 30]
+
+
+def test_a_lost_end_leaves_no_gap(tmp_path):
+    first = journal(tmp_path)
+    for step in (10, 20):
+        first.append(step, {"loss": 1.0})
+    journal(tmp_path).append(30, {"loss": 1.0})
+    path = tmp_path / "journal" / "00000001.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")  # step 20 is gone, 30 stands behind a gap
+    assert [step for step, _ in seen(tmp_path)] == [10]
+    third = journal(tmp_path)
+    third.append(20, {"loss": 1.0})
+    third.append(30, {"loss": 1.0})
+    assert [step for step, _ in seen(tmp_path)] == [10, 20, 30]
+
+
+def test_numbers_that_are_none_survive_json(tmp_path):
+    journal(tmp_path).append(10, {"loss": float("inf"), "gap": float("nan")})
+    (row,) = read_rows(tmp_path / "journal")
+    assert row["metrics"]["loss"] == float("inf")
+    assert row["metrics"]["gap"] != row["metrics"]["gap"]
+    json.loads((tmp_path / "journal" / "00000001.jsonl").read_text().splitlines()[1], parse_constant=pytest.fail)
+
+
+def test_json_files_notice_a_changed_digit(tmp_path):
+    write_json(tmp_path / "a.json", {"nll": 1.5})
+    assert read_json(tmp_path / "a.json") == {"nll": 1.5}
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("1.5", "1.6"))
+    with pytest.raises(Damaged):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_storage_knows_itself(tmp_path):
+    mark = read_json(open_storage(tmp_path / "runs") / "storage.json")
+    assert read_json(open_storage(tmp_path / "runs") / "storage.json") == mark
+    assert Launch().device == "cpu"

@@ -45,9 +45,9 @@ class PlainDenoiser(nn.Module):
         sigma: Float[Tensor, ""] | Float[Tensor, " n"],
         y: Int[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n d"]:
-        time = sigma.log().sub_(self._log_lowest).div_(self._log_span).expand(len(x)).unsqueeze(1)
+        time = sigma.log().sub_(self._log_lowest).div_(self._log_span).expand(x.shape[0]).unsqueeze(1)
         if self._preserving:
-            x = x * (1 + sigma * sigma).rsqrt().expand(len(x)).unsqueeze(1)
+            x = x * (1 + sigma * sigma).rsqrt().expand(x.shape[0]).unsqueeze(1)
         return self.net(_inputs(x, time, y, self.features, self.labels))
 
 
@@ -71,7 +71,7 @@ class PreconditionedDenoiser(nn.Module):
         sigma: Float[Tensor, ""] | Float[Tensor, " n"],
         y: Int[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n d"]:
-        sigma = sigma.expand(len(x)).unsqueeze(1)
+        sigma = sigma.expand(x.shape[0]).unsqueeze(1)
         total = sigma * sigma + self._data_std**2
         scale = total.rsqrt()
         net = self.net(_inputs(x * scale, sigma.log() / 4, y, self.features, self.labels))

@@ -1,0 +1,102 @@
+"""One evaluation of a run: its metrics, samples and figures in a folder, whole when its manifest is there and right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.files import Damaged, file_sha256, numbers, read_json, set_aside, told, write_json
+from genlib import Study, Trained
+
+MANIFEST = "manifest.json"
+
+
+def evaluation_key(study: Study[Any], fields: dict[str, Any] | None = None) -> str:
+    """A short hash of the evaluation fields, of a study's own or of those given."""
+    looks = evaluation_fields(study, fields)
+    return hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def evaluation_fields(study: Study[Any], fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The fields that only look at a trained model."""
+    training = study.identity()["fields"]
+    return {name: value for name, value in (fields or study.fields()).items() if name not in training}
+
+
+def read_evaluation(folder: Path, *, figures: bool = False) -> dict[str, float] | None:
+    """The metrics of a whole evaluation; None where there is none, or one without figures where they are asked for.
+
+    A damaged one is set aside.
+    """
+    try:
+        content = read_json(folder / MANIFEST)
+        for name, digest in content["files"].items():
+            if not (folder / name).exists() or file_sha256(folder / name) != digest:
+                raise Damaged(f"{folder / name} is damaged.")
+        if figures and not content["figures"]:
+            return None
+        return numbers(read_json(folder / "metrics.json")["metrics"])
+    except FileNotFoundError:
+        return None
+    except Damaged:
+        set_aside(folder)
+        return None
+
+
+def evaluate(trained: Trained[Any], folder: Path, *, figures: bool) -> dict[str, float]:
+    """Measure, draw if asked to, and write; returns the metrics. What is whole already is kept."""
+    known = read_evaluation(folder)
+    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    with told(folder):
+        try:
+            if known is None:
+                aside.mkdir(parents=True)
+                known = _measure(trained, aside)
+            else:
+                shutil.copytree(folder, aside)
+            if figures:
+                _draw(trained, aside / "figures")
+            _seal(aside, figures)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return known
+
+
+def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
+    metrics, samples, tables = trained.evaluation
+    with open(folder / "samples.npz", "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **samples)
+    for name, rows in tables.items():
+        (folder / f"{name}.json").write_text(json.dumps(rows, indent=2))
+    speed = {
+        "cpu_seconds": trained.cpu_seconds,
+        "updates_per_cpu_second": trained.study.steps / trained.cpu_seconds if trained.cpu_seconds else float("nan"),
+    }
+    fields = evaluation_fields(trained.study)
+    write_json(folder / "metrics.json", {"metrics": metrics | speed, "fields": fields})
+    return metrics | speed
+
+
+def _draw(trained: Trained[Any], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, (figure, arrays) in trained.figures.items():
+        figure.savefig(folder / f"{name}.png")
+        for key, array in arrays.items():
+            safe = "".join(c if c.isalnum() else "_" for c in key).strip("_")
+            np.savetxt(folder / f"{name}.{safe}.csv", np.atleast_2d(array), delimiter=",", fmt="%.6g")
+
+
+def _seal(folder: Path, figures: bool) -> None:
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files = {str(path.relative_to(folder)): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    write_json(folder / MANIFEST, {"files": files, "figures": figures})

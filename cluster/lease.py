@@ -1,0 +1,176 @@
+"""Who writes here: one process at a time, known by an epoch that only rises.
+
+    lease/00000003.json    epoch 3: host, pid, when it started; the file's age is the heartbeat
+
+A lease is claimed by creating the file of the next epoch, which only one process can. Its holder touches its own file
+every two seconds; who finds a newer epoch than its own has been fenced and must not write any more. A lease has lapsed
+when its process is gone (same machine) or when its file has not been touched for twenty seconds (another machine).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster.files import create
+from genlib import InputError
+
+BEAT, LAPSE = 2.0, 20.0
+"""Seconds between heartbeats, and seconds without one after which a lease on another machine has lapsed."""
+
+
+class Held(InputError):
+    """Another process writes here."""
+
+
+class Fenced(RuntimeError):
+    """Another process has taken over: whatever this one still writes would be wrong."""
+
+
+class Lease:
+    """The right to write in a folder."""
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        self.folder, self.epoch = folder, epoch
+        self.path = _path(folder, epoch)
+        self._ended = threading.Event()
+        self._beats: threading.Thread | None = None
+
+    @classmethod
+    def claim(cls, folder: Path, *, force: bool = False) -> Lease:
+        """Take the lease of a folder; raises `Held` while another process lives that has it.
+
+        Arguments:
+            force: take it from a living process, which is thereby fenced.
+        """
+        newest = newest_epoch(folder)
+        if newest and not force:
+            holder = read_holder(folder)
+            if holder is not None and holder["alive"] and not _is_this_process(holder):
+                raise Held(
+                    f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is writing to {folder}: "
+                    "wait for it, or end it, then give the same command again."
+                )
+        lease = cls(folder, newest + 1)
+        mine = {"epoch": lease.epoch, "host": socket.gethostname(), "pid": os.getpid(), "started": _started()}
+        if not create(lease.path, json.dumps(mine).encode()) or newest_epoch(folder) != lease.epoch:
+            raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
+        for old in range(max(1, newest - 8), lease.epoch):
+            _path(folder, old).unlink(missing_ok=True)
+        return lease
+
+    def check(self) -> None:
+        """Raise `Fenced` where a newer epoch exists."""
+        if not self.path.exists() or _path(self.folder, self.epoch + 1).exists():
+            raise Fenced(f"another process has taken over {self.folder}: this one stops without writing any more.")
+
+    def keep(self, every_beat: Callable[[], None] | None = None) -> None:
+        """Keep the heart beating, in a thread, until `release`; `every_beat` is called along."""
+
+        def beat() -> None:
+            while not self._ended.wait(BEAT):
+                try:
+                    os.utime(self.path)
+                except FileNotFoundError:
+                    return  # fenced, or the folder is gone: the writer will notice when it writes
+                except OSError:
+                    continue  # a storage that fails for a moment
+                if every_beat:
+                    every_beat()
+
+        self._beats = threading.Thread(target=beat, name=f"lease {self.folder}", daemon=True)
+        self._beats.start()
+
+    def release(self) -> None:
+        """Stop the heart and say that nobody writes here any more; the epoch stays used."""
+        self._ended.set()
+        if self._beats:
+            self._beats.join()
+        if self.path.exists() and not _path(self.folder, self.epoch + 1).exists():
+            aside = self.path.with_suffix(".released")
+            aside.write_text(json.dumps({"epoch": self.epoch, "released": time.time()}))
+            os.replace(aside, self.path)
+
+
+def newest_epoch(folder: Path) -> int:
+    """The highest epoch ever claimed, 0 for none."""
+    epochs = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()]
+    return max(epochs, default=0)
+
+
+def read_holder(folder: Path) -> dict[str, Any] | None:
+    """The newest lease's host and pid, and whether that process still lives; None where nobody holds it."""
+    for _ in range(3):  # it may be replaced between the look and the reading
+        epoch = newest_epoch(folder)
+        path = _path(folder, epoch)
+        try:
+            age = time.time() - path.stat().st_mtime
+            text = path.read_text()
+            break
+        except FileNotFoundError:
+            continue
+    else:
+        return None
+    try:
+        holder = dict(json.loads(text))
+    except ValueError:
+        holder = {"epoch": epoch}  # unreadable: judge by its age alone
+    if "released" in holder:
+        return None
+    here = holder.get("host") == socket.gethostname()
+    return {**holder, "alive": _lives(holder) if here else age < LAPSE}
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a living process writes to the folder."""
+    holder = read_holder(folder)
+    return holder is not None and bool(holder["alive"])
+
+
+@contextmanager
+def exit_when_lapsed(folder: Path, epoch: int) -> Iterator[None]:
+    """End this process as soon as the lease of this epoch, its driver's, has lapsed or been taken over."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(BEAT):
+            if newest_epoch(folder) != epoch or not is_alive(folder):
+                os._exit(3)
+
+    threading.Thread(target=watch, name=f"driver {folder}", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"{epoch:08d}.json"
+
+
+def _lives(holder: dict[str, Any]) -> bool:
+    try:
+        process = psutil.Process(int(holder["pid"]))
+        same = abs(process.create_time() - float(holder["started"])) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, KeyError, ValueError):
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _is_this_process(holder: dict[str, Any]) -> bool:
+    return bool(holder.get("pid") == os.getpid() and holder.get("host") == socket.gethostname())
+
+
+def _started() -> float:
+    return float(psutil.Process().create_time())

@@ -1,0 +1,113 @@
+"""MLflow as a mirror of run directories: what it shows is read from them, and can be made anew.
+
+Training never speaks to MLflow. One process per storage reads the directories and brings MLflow up to date; it is
+started beside the first run, outlives a killed one until its status is settled and all is shown, and then ends. Without
+`MLFLOW_TRACKING_URI` the store is a SQLite file inside the storage folder.
+
+    process.py   the process: one at a time, when it looks, when it ends
+    bring.py     one pass over the directories, and the cursor that remembers what is shown
+    store.py     MLflow itself: looked up before created, sent twice without harm
+    model.py     the trained model, exported
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from cluster.files import Damaged, read_json
+from cluster.lease import is_alive
+from genlib import InputError
+
+FOLDER = ".mirror"
+"""Inside the storage: the process's lease, its cursor and its log."""
+
+
+def tracking_uri(storage: Path) -> str:
+    """The server that the environment names, or the storage folder's own SQLite file."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:…@{parts.netloc.rpartition('@')[2]}"))
+
+
+def ui_command(storage: Path) -> str:
+    """What shows the mirror: a command, or the server's address."""
+    uri = tracking_uri(storage)
+    return without_password(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
+def refuse_unusable(storage: Path) -> str | None:
+    """Raise for an address that answers with an error; a sentence where nothing answers, which may change."""
+    uri = tracking_uri(storage)
+    shown = without_password(uri)
+    if uri.startswith(("file:", "/", ".")):
+        raise InputError(f"MLflow no longer keeps runs in a folder ({shown}): set MLFLOW_TRACKING_URI to sqlite:///….")
+    if not uri.startswith("http"):
+        return None
+    import requests
+
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = requests.post(
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search",
+            json={"max_results": 1}, timeout=5, headers=headers, auth=(user, password) if user and password else None,
+        )  # fmt: skip
+    except requests.RequestException:
+        return f"MLflow at {shown} does not answer: runs are kept, and shown there once it does."
+    if answer.status_code >= 400 or "experiments" not in answer.text and answer.text.strip() != "{}":
+        said = f"{answer.status_code} {answer.reason}" if answer.status_code >= 400 else "something that is not MLflow's"
+        raise InputError(
+            f"MLflow at {shown} answers with {said}: mend its address or its credentials in "
+            "MLFLOW_TRACKING_URI, or unset it to use a SQLite file in the storage."
+        )
+    return None
+
+
+def start_mirror(storage: Path) -> None:
+    """Start the process if none is alive. It is nobody's child, so that it survives whoever started it."""
+    folder = storage / FOLDER
+    if is_alive(folder / "lease"):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    orphan = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
+    with open(folder / "log.txt", "a") as log:
+        subprocess.run(
+            [sys.executable, "-S", "-E", "-c", orphan, sys.executable, "-m", "cluster.mirror", str(storage)],
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, cwd=folder,
+        )  # fmt: skip
+
+
+def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
+    """Wait until everything up to this moment is in MLflow; a sentence where that is not to be had now."""
+    asked = time.time()
+    started = 0.0
+    while time.time() - asked < seconds:
+        try:
+            state = read_json(storage / FOLDER / "state.json")
+        except (FileNotFoundError, Damaged):
+            state = {}
+        if state.get("began", 0) > asked:
+            if not state["error"]:
+                return None
+            shown = without_password(tracking_uri(storage))
+            return f"MLflow at {shown} does not take it now ({state['error']}): the mirror goes on trying."
+        if not is_alive(storage / FOLDER / "lease") and time.time() - started > 10:
+            start_mirror(storage)
+            started = time.time()
+        time.sleep(0.1)
+    return f"the mirror is not done yet: see {storage / FOLDER / 'log.txt'}."

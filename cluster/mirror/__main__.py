@@ -1,0 +1,9 @@
+"""`python -m cluster.mirror STORAGE`."""
+
+import sys
+from pathlib import Path
+
+from cluster.mirror.process import mirror_until_done
+
+if __name__ == "__main__":
+    mirror_until_done(Path(sys.argv[1]))

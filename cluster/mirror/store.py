@@ -1,0 +1,158 @@
+"""MLflow itself. Everything here may be done twice, or be cut off and done again, without harm."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BATCH = 1_000
+"""Metrics in one call: what MLflow takes at most."""
+LONGEST = 6_000
+"""Characters in a parameter: what MLflow takes at most."""
+KEY = "genlib.run"
+"""The tag by which a run is found again."""
+
+
+class Row(NamedTuple):
+    """One number: its step, the time it was measured, in milliseconds."""
+
+    name: str
+    value: float
+    milliseconds: int
+    step: int
+
+
+class Store:
+    """One MLflow, through its client."""
+
+    def __init__(self, uri: str, artifacts: str | None) -> None:
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        warnings.simplefilter("ignore")
+        import mlflow
+
+        for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+        mlflow.set_tracking_uri(uri)
+        self.client = mlflow.MlflowClient(tracking_uri=uri)
+        self._artifacts = artifacts
+        self._experiments: dict[str, str] = {}
+
+    def experiment(self, name: str) -> str:
+        """The experiment's id; made if it is not there."""
+        if name not in self._experiments:
+            from mlflow.exceptions import MlflowException
+
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                try:
+                    self.client.create_experiment(name, artifact_location=self._artifacts)
+                except MlflowException:  # its answer was lost, or another mirror was first
+                    if self.client.get_experiment_by_name(name) is None:
+                        raise
+                found = self.client.get_experiment_by_name(name)
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            self._experiments[name] = found.experiment_id
+        return self._experiments[name]
+
+    def run(self, experiment: str, key: str, *, name: str, began: int, parent: str | None = None) -> str:
+        """The run of this key: the one that is there, or a new one. Of several the earliest stays."""
+        found = self.find(experiment, key)
+        if found is None:
+            tags = {KEY: key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
+            self.client.create_run(self.experiment(experiment), start_time=began, tags=tags)
+            found = self.find(experiment, key)
+            if found is None:
+                raise RuntimeError(f"MLflow has made the run {key} and does not find it")
+        return found
+
+    def find(self, experiment: str, key: str) -> str | None:
+        """The run of this key, if there is one; a second one, born of a lost answer, is deleted."""
+        found = self.client.search_runs([self.experiment(experiment)], f"tags.`{KEY}` = '{key}'", max_results=100)
+        found = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        for extra in found[1:]:
+            self.client.delete_run(extra.info.run_id)
+        return found[0].info.run_id if found else None
+
+    def keys(self, experiment: str) -> dict[str, str]:
+        """Every run that is there: key → id."""
+        found: dict[str, str] = {}
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment(experiment)], max_results=1_000, page_token=token)
+            found |= {run.data.tags[KEY]: run.info.run_id for run in page if KEY in run.data.tags}
+            token = page.token
+            if not token:
+                return found
+
+    def params(self, run: str, params: Mapping[str, Any]) -> None:
+        """Parameters; a longer one than MLflow takes is cut, and said so: `study.json` has the whole."""
+        from mlflow.entities import Param
+
+        told = " … (whole in study.json)"
+        texts = {safe(name): str(value) for name, value in params.items()}
+        listed = [Param(k, v if len(v) <= LONGEST else v[: LONGEST - len(told)] + told) for k, v in texts.items()]
+        for first in range(0, len(listed), 100):
+            self.client.log_batch(run, params=listed[first : first + 100])
+
+    def rows(self, run: str, rows: Iterable[Row]) -> None:
+        """Metrics with their own steps and times; those that are no numbers become tags."""
+        from mlflow.entities import Metric, RunTag
+
+        rows = list(rows)
+        finite = [Metric(safe(r.name), r.value, r.milliseconds, r.step) for r in rows if math.isfinite(r.value)]
+        strange = [RunTag(f"nonfinite.{safe(r.name)}", f"{r.value} at {r.step}") for r in rows if not math.isfinite(r.value)]
+        for first in range(0, len(finite), BATCH):
+            self.client.log_batch(run, metrics=finite[first : first + BATCH])
+        if strange:
+            self.client.log_batch(run, tags=strange)
+
+    def tags(self, run: str, tags: Mapping[str, Any]) -> None:
+        """Tags, empty ones left out."""
+        from mlflow.entities import RunTag
+
+        listed = [RunTag(name, str(value)[:5_000]) for name, value in tags.items() if value not in (None, "")]
+        self.client.log_batch(run, tags=listed)
+
+    def inputs(self, run: str, data: Mapping[str, Mapping[str, Any]], name: str) -> None:
+        """The data sets a run saw, by their hashes."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        contexts = {"train": "training", "test": "testing"}
+        inputs = [
+            DatasetInput(
+                Dataset(f"{name} {part}", found["sha256"][:36], "code", "{}", profile=f'{{"rows": {found["rows"]}}}'),
+                [InputTag("mlflow.data.context", contexts[part])],
+            )
+            for part, found in data.items()
+        ]
+        if inputs:
+            self.client.log_inputs(run, datasets=inputs)
+
+    def folder(self, run: str, folder: Path, *, leave_out: Sequence[str] = ()) -> None:
+        """Every file of a folder, under its own name."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.name not in leave_out:
+                inside = str(path.parent.relative_to(folder))
+                self.client.log_artifact(run, str(path), None if inside == "." else inside)
+
+    def status(self, run: str, status: str, ended: int | None) -> None:
+        """How the run stands: `RUNNING`, or one of the ends."""
+        if status == "RUNNING":
+            self.client.update_run(run, status="RUNNING")
+        else:
+            self.client.set_terminated(run, status, end_time=ended)
+
+
+def safe(name: str) -> str:
+    """A metric's or parameter's name as MLflow allows it."""
+    return re.sub(r"[^\w\-. :/]", "_", name)[:250]

@@ -1,0 +1,114 @@
+"""What would run, before anything does: how many at once, for how long, and whether it can be placed at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import genlib
+from cluster.session import ROOT
+from cluster.workers import Workers
+from genlib import InputError, Launch, Study
+
+PROBE = 1.0
+"""CPU seconds of a probe, about."""
+LARGEST_UPLOAD = 100 * 2**20
+"""Bytes that Ray's dashboard takes as a working directory."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs, what each needs, what there is."""
+
+    runs: int
+    looks: int
+    workers: Workers
+    have: dict[str, float]
+    seconds: float
+    """Of training, one run after the other."""
+
+    @property
+    def at_once(self) -> int:
+        """Runs that fit side by side."""
+        need = {"CPU": self.workers.cpus * self.workers.least, "GPU": self.workers.gpus * self.workers.least}
+        fits = [int(self.have[kind] / amount) for kind, amount in need.items() if amount]
+        return min([self.runs, *fits]) if fits else self.runs
+
+    def check(self) -> Plan:
+        """Refuse what cannot be placed."""
+        for kind, each in (("CPU", self.workers.cpus), ("GPU", self.workers.gpus)):
+            need, have = each * self.workers.least, self.have[kind]
+            if need > have:
+                raise InputError(
+                    f"a run needs {need:g} {kind}s ({self.workers.least} workers with {each:g} each), and there "
+                    f"{'is' if have == 1 else 'are'} {have:g}: ask for fewer, or use a larger cluster."
+                )
+        return self
+
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        each = f"{self.workers} worker{'s' * (self.workers.most > 1)}, {self.workers.cpus:g} CPU each"
+        each += f", {self.workers.gpus:g} GPU each" if self.workers.gpus else ""
+        size = upload_bytes()
+        large = "; too large for `ray job submit`, which takes 100 MiB" if size > LARGEST_UPLOAD else ""
+        return [
+            f"runs:     {self.runs}, each evaluated {self.looks} time{'s' * (self.looks != 1)}",
+            f"each:     {each}",
+            f"there is: {self.have['CPU']:g} CPUs, {self.have['GPU']:g} GPUs: {self.at_once} at once",
+            f"training: about {words(self.seconds / max(1, self.at_once))} "
+            f"({words(self.seconds)} one after the other; evaluations come on top)",
+            f"upload:   {size / 2**20:.1f} MiB as a Ray job's working directory{large}",
+        ]
+
+
+def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
+    """Seconds to train all of these, from a few updates of some."""
+    rates: dict[tuple[Any, ...], float] = {}
+    total = 0.0
+    for study in studies:
+        shape = tuple(v for k, v in study.fields().items() if k in ("batch_size", "width", "depth", "density", "classes"))
+        if shape not in rates and len(rates) < 4:
+            rates[shape] = _seconds_per_update(study, launch)
+        total += study.steps * rates.get(shape, max(rates.values()))
+    return total
+
+
+def _seconds_per_update(study: Study[Any], launch: Launch | None) -> float:
+    short = replace(study, log_every=1, validate_every=10**9)
+    progress = genlib.train(short, launch=launch)
+    next(progress, None)  # the first update warms up
+    began, updates = time.monotonic(), 0
+    for _ in progress:
+        updates += 1
+        if time.monotonic() - began > PROBE or updates >= 50:
+            break
+    progress.close()
+    return (time.monotonic() - began) / max(1, updates)
+
+
+def upload_bytes(root: Path = ROOT) -> int:
+    """What a Ray job uploads of the working directory: all but what the ignore files name."""
+    from pathspec import GitIgnoreSpec
+
+    lines = [".git/"]
+    for name in (".gitignore", ".rayignore"):
+        if (root / name).exists():
+            lines += (root / name).read_text().splitlines()
+    ignored = GitIgnoreSpec.from_lines(lines)
+    total = 0
+    for folder, folders, files in os.walk(root):
+        inside = Path(folder).relative_to(root)
+        folders[:] = [name for name in folders if not ignored.match_file(f"{inside / name}/")]
+        total += sum((Path(folder) / name).stat().st_size for name in files if not ignored.match_file(inside / name))
+    return total
+
+
+def words(seconds: float) -> str:
+    """A time span: `40 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,109 @@
+"""`study.json`: what made a run's numbers — the study, whole; its source, its data, the packages, the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import genlib
+from genlib import InputError, Study
+
+FORMAT = 1
+"""Of the run directory. Raised when an older genlib could no longer read what a newer one writes."""
+
+
+def describe(study: Study[Any]) -> dict[str, Any]:
+    """All that `study.json` holds."""
+    return {
+        **study.identity(),
+        "format": FORMAT,
+        "fields": study.fields(),
+        "key": study.key(),
+        "born": time.time(),
+        "source": source_hash(),
+        "commit": commit(),
+        "packages": packages(),
+        "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
+        "data": digests(study),
+        "command": " ".join(sys.argv),
+    }
+
+
+def rebuild(described: dict[str, Any], path: Path) -> Study[Any]:
+    """The study that a `study.json` describes."""
+    if described.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is a run directory of format {described.get('format')}; this genlib reads format {FORMAT}: "
+            "open it with the version that made it, or give another storage."
+        )
+    try:
+        module, _, name = described["study"].partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        study: Study[Any] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in described["fields"].items()})
+    except (ImportError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds the study {described.get('study')}, which this genlib does not have.") from error
+    if kind.version != described["version"]:
+        raise InputError(
+            f"{path} was made by version {described['version']} of {kind.title()}; this is version {kind.version}: "
+            "its meaning has changed, so train it anew."
+        )
+    return study
+
+
+@cache
+def source_hash() -> str:
+    """The hash of genlib's own source: names the code where no version control does (in a Ray job, in an image)."""
+    root = Path(genlib.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def commit() -> str | None:
+    """The git commit of this checkout, with a plus sign where files differ from it; None outside of one."""
+    root = Path(genlib.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        called = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+        return subprocess.run(called, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Versions of what computes."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"genlib": genlib.__version__}
+    for name in ("torch", "numpy", "scipy", "scikit-learn", "ray", "mlflow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def digests(study: Study[Any]) -> dict[str, dict[str, Any]]:
+    """Rows and SHA-256 of the tensors that are trained on and tested on."""
+    found = {}
+    for name, tensors in zip(("train", "test"), study.data(), strict=True):
+        digest = hashlib.sha256()
+        for key, tensor in sorted(tensors.items()):
+            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        rows = min((len(tensor) for tensor in tensors.values()), default=0)
+        if rows:
+            found[name] = {"rows": rows, "sha256": digest.hexdigest(), "tensors": sorted(tensors)}
+    return found

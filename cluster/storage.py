@@ -1,0 +1,81 @@
+"""The storage folder: `<storage>/<study or sweep>/<run key>/`, and beside the runs what the mirror keeps."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.files import Damaged, read_json, set_aside, write_json
+from genlib import InputError
+
+MARK, FORMAT = "storage.json", 1
+
+
+def storage_from(option: Path | None) -> Path:
+    """The storage folder: the option, else `GENLIB_STORAGE`, else `./runs`; in a Ray job one of the first two."""
+    if option is not None:
+        return option.absolute()
+    named = os.environ.get("GENLIB_STORAGE")
+    if named:
+        return Path(named).absolute()
+    if "RAY_JOB_ID" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise InputError(
+            "a Ray job works in a temporary copy, where ./runs would be lost: "
+            "give --storage, or GENLIB_STORAGE in the job's environment, a folder that every node sees."
+        )
+    return Path("runs").absolute()
+
+
+def open_storage(folder: Path) -> Path:
+    """Make the folder ours, or refuse one that is not: unwritable, or full of something else."""
+    mark = folder / MARK
+    try:
+        if not mark.exists():
+            if folder.exists() and any(path.name != MARK for path in folder.iterdir()):
+                raise InputError(
+                    f"the storage {folder} holds files that genlib did not write: give an empty or a new folder."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(mark, {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()})
+        probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+        found = read_json(mark)["format"]
+    except Damaged:  # whatever else is there, it was ours
+        set_aside(mark)
+        write_json(mark, {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()})
+        found = FORMAT
+    except OSError as error:
+        raise InputError(f"the storage {folder} cannot be written ({error.strerror}): give another.") from error
+    if found != FORMAT:
+        raise InputError(f"the storage {folder} is of format {found}; this genlib reads format {FORMAT}: give another.")
+    return folder
+
+
+def run_folders(storage: Path) -> Iterator[Path]:
+    """Every run directory."""
+    for group in sorted(storage.iterdir()) if storage.exists() else ():
+        if group.is_dir() and group.name[0] not in "._" and group.name != "artifacts":
+            yield from sorted(path.parent for path in group.glob("*/study.json"))
+
+
+def sweep_folders(storage: Path) -> Iterator[Path]:
+    """Every sweep's folder."""
+    yield from sorted(path.parent for path in storage.glob("*/sweep.json"))
+
+
+def find_run(named: str, storage: Path) -> Path:
+    """The run directory that a path, or the beginning of a key, names."""
+    path = Path(named)
+    if (path / "study.json").exists():
+        return path.absolute()
+    found = [folder for folder in run_folders(storage) if folder.name.startswith(path.name)]
+    if not found:
+        raise InputError(f"there is no run {named} in {storage}: `experiments/runs.py list` names those there are.")
+    if len(found) > 1:
+        shown = ", ".join(str(folder.relative_to(storage)) for folder in found[:4])
+        raise InputError(f"{named} may be {shown}: give more of the key, or the path.")
+    return found[0]

@@ -1,0 +1,202 @@
+"""One run on several workers: Ray Train places them, joins them and restarts them; the run directory keeps the state.
+
+Every worker loads the checkpoint that rank 0 found newest and whole, draws its rows of the global batch, and averages
+gradients with the others. Rank 0 alone holds the lease, writes the journal and saves. When a worker dies, Ray starts
+the group again, and it resumes from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import genlib
+from cluster.files import Damaged, read_json, write_json
+from cluster.journal import Journal
+from cluster.lease import Lease, exit_when_lapsed
+from cluster.run import Origin, Result, Run
+from genlib import Diverged, InputError, Launch, Study, Trained
+from genlib.checkpoint import load_checkpoint
+
+NOTHING = -1
+TRIES = 3
+"""Restarts without any progress after which a run has failed."""
+DRIVER = "driver"
+"""The driver's lease inside a run's directory."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many, and what each gets."""
+
+    least: int = 1
+    most: int = 1
+    cpus: float = 1
+    gpus: float = 0
+
+    def __str__(self) -> str:
+        return str(self.most) if self.least == self.most else f"{self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker is told."""
+
+    study: Study[Any]
+    storage: Path
+    sweep: str | None
+    origin: Origin | None
+    looks: tuple[Study[Any], ...]
+    figures: bool
+    any_device: bool
+    precision: Any
+    compile: bool
+    driver: int
+
+
+def execute_with_workers(
+    run: Run,
+    workers: Workers,
+    launch: Launch | None = None,
+    *,
+    looks: Sequence[Study[Any]] = (),
+    figures: bool = True,
+    any_device: bool = False,
+) -> Result:
+    """Train and evaluate a run under Ray Train, inside the session that is open. Returns how it ended."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    for count in range(workers.least, workers.most + 1):
+        if run.study.batch_size % count:
+            raise InputError(
+                f"a global batch of {run.study.batch_size} cannot be split over {count} workers: make it a multiple."
+            )
+    looks = tuple(looks) or (run.study,)
+    if run.known(looks, figures=figures) is not None:
+        return run.result()
+    launch = launch or Launch()
+    sweep = run.path.parent.name if run.path.parent.name != run.study.title() else None
+    lease = Lease.claim(run.path / DRIVER, force=run.taking_over)
+    lease.keep()
+    (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
+    task = Task(
+        run.study, run.storage, sweep, run.origin, looks, figures, any_device,
+        launch.precision, launch.compile, lease.epoch,
+    )  # fmt: skip
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="genlib-train-") as scratch:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"task": task},
+            torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=workers.most if workers.least == workers.most else (workers.least, workers.most),
+                use_gpu=bool(workers.gpus),
+                resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
+            ),
+            run_config=RunConfig(name=run.key, storage_path=scratch, failure_config=FailureConfig(max_failures=-1)),
+        )
+        try:
+            trainer.fit()
+        finally:
+            lease.release()
+    return run.result()
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One worker, from the newest checkpoint to the end. What would fail again is recorded, not raised: no restart."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    torch.set_num_threads(1)
+    task: Task = config["task"]
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    launch = Launch(str(ray.train.torch.get_device()), task.precision, task.compile, rank, world)
+    run = Run(task.study, task.storage, sweep=task.sweep, origin=task.origin, taking_over=True)
+    with exit_when_lapsed(run.path / DRIVER, task.driver):
+        try:
+            with run.claimed(launch) if rank == 0 and not _has_failed(run) else nullcontext():
+                _train(run, task, launch)
+        except Diverged:  # on every worker at once
+            return
+        except InputError:
+            if rank == 0:
+                write_json(run.path / DRIVER / "tries.json", {"failed": True})
+            if world > 1:
+                raise  # ends the others, who wait for this one; the next group sees that it has failed, and leaves
+        except _Left:
+            return
+
+
+class _Left(Exception):
+    """Rank 0 has nothing to train."""
+
+
+def _train(run: Run, task: Task, launch: Launch) -> None:
+    state, journal = _agreed_state(run, task, launch), None
+    if launch.rank == 0:
+        journal = Journal(run.path / "journal", run.lease, device=launch.device.partition(":")[0], workers=launch.world)
+    for progress in genlib.train(run.study, state, launch=launch):
+        if journal is not None:
+            journal.append(progress.step, progress.metrics)
+            run.keep(progress)
+    if journal is not None:
+        history = genlib.History(run.history().rows)
+        for look in task.looks:
+            run.finish(Trained(look, state.result(), history, state.cpu_seconds), figures=task.figures)
+
+
+def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
+    """The state that rank 0 resumes from, on every rank."""
+    import torch.distributed as distributed
+
+    step: list[int] = [NOTHING]
+    state = None
+    try:
+        if launch.rank == 0 and not _has_failed(run):
+            run.refuse_other_device(launch, task.any_device)
+            state = run.newest_state(launch)
+            _count_tries(run, state.step)
+            step = [state.step]
+    finally:
+        if launch.world > 1:
+            distributed.broadcast_object_list(step, src=0)
+    if step[0] == NOTHING:
+        raise _Left
+    if state is not None:
+        return state
+    folder = run.path / "checkpoints" / f"step-{step[0]:08d}"
+    if step[0] and folder.exists():
+        return load_checkpoint(folder, run.study, launch)
+    return run.newest_state(launch) if run.origin else genlib.start(run.study, launch)
+
+
+def _has_failed(run: Run) -> bool:
+    try:
+        return bool(read_json(run.path / DRIVER / "tries.json").get("failed"))
+    except (FileNotFoundError, Damaged):
+        return False
+
+
+def _count_tries(run: Run, step: int) -> None:
+    """Give up where the group starts from the same step again and again."""
+    path = run.path / DRIVER / "tries.json"
+    try:
+        known = read_json(path)
+    except (FileNotFoundError, Damaged):
+        known = {"step": -1, "count": 0}
+    count = known["count"] + 1 if known["step"] == step else 0
+    write_json(path, {"step": step, "count": count})
+    if count > TRIES:
+        raise InputError(
+            f"the workers of {run.path} died {count} times from step {step} on without any progress: "
+            "look for what kills them (memory?), then give the same command again."
+        )

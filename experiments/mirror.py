@@ -1,0 +1,56 @@
+"""Bring MLflow up to date with the run directories, and wait until it is.
+
+python experiments/mirror.py [--storage runs] [--again]
+
+Runs are mirrored while they run; this is for a server that was away, an MLflow that was wiped, or another one: set
+MLFLOW_TRACKING_URI, and everything is shown there too.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from cluster.mirror import FOLDER, refuse_unusable, start_mirror, ui_command, wait_until_shown
+from cluster.storage import MARK, run_folders, storage_from
+from experiments.exits import exit_with_a_sentence
+from genlib import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which storage."""
+
+    storage: Path | None = None
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
+    again: bool = False
+    """Forget what was shown: look everything up, and send it once more."""
+    minutes: float = 60.0
+    """How long to wait."""
+
+
+def main(options: Options) -> None:
+    """Start the mirror if it is not there, and wait."""
+    storage = storage_from(options.storage)
+    if not (storage / MARK).exists():
+        raise InputError(f"{storage} is no storage of genlib's: give --storage.")
+    silent = refuse_unusable(storage)
+    if silent:
+        raise InputError(silent)
+    if options.again:
+        for cursor in (storage / FOLDER).glob("shown-*.json"):
+            cursor.unlink()
+    start_mirror(storage)
+    late = wait_until_shown(storage, seconds=60 * options.minutes)
+    if late:
+        sys.stderr.write(f"{late}\n")
+        sys.exit(1)
+    print(f"{len(list(run_folders(storage)))} runs are shown: {ui_command(storage)}")
+
+
+if __name__ == "__main__":
+    with exit_with_a_sentence():
+        main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,170 @@
+"""Run directories, without MLflow: list them, look at one, compare two, delete some.
+
+python experiments/runs.py list | show RUN | diff RUN RUN | delete RUN …   [--storage runs]
+
+A RUN is a directory or the beginning of a key.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from cluster.files import Damaged, read_json
+from cluster.journal import last_row
+from cluster.lease import is_alive
+from cluster.run import read_result
+from cluster.storage import find_run, run_folders, storage_from
+from experiments.exits import exit_with_a_sentence
+from genlib import InputError
+
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class List:
+    """Every run: where, how it stands, how far it is, its main numbers."""
+
+    storage: Path | None = None
+    """The storage folder."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """One run: its fields, its metrics, its files."""
+
+    run: Annotated[str, Positional]
+    """A run directory, or the beginning of a key."""
+    storage: Path | None = None
+    """The storage folder."""
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Two runs side by side: the fields that differ, and every metric."""
+
+    one: Annotated[str, Positional]
+    """A run directory, or the beginning of a key."""
+    other: Annotated[str, Positional]
+    """Another."""
+    storage: Path | None = None
+    """The storage folder."""
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete runs; without --yes it only says which."""
+
+    runs: Annotated[tuple[str, ...], Positional]
+    """Run directories, or beginnings of keys."""
+    yes: bool = False
+    """Really do it."""
+    storage: Path | None = None
+    """The storage folder."""
+
+
+def described(path: Path) -> dict[str, Any]:
+    """A run's `study.json`."""
+    try:
+        return read_json(path / "study.json")
+    except (FileNotFoundError, Damaged) as error:
+        raise InputError(f"{path}: its study.json cannot be read; the command that trains it mends that.") from error
+
+
+def list_runs(command: List, console: Console) -> None:
+    """A row per run."""
+    storage = storage_from(command.storage)
+    found = list(run_folders(storage))
+    if not found:
+        raise InputError(f"there are no runs in {storage}: train one, or give --storage.")
+    table = Table("run", "status", "step", "main metrics", "began")
+    for path in found:
+        try:
+            about = described(path)
+        except InputError:
+            table.add_row(str(path.relative_to(storage)), "damaged", "", "", "")
+            continue
+        result, row = read_result(path), last_row(path / "journal")
+        shown = result.metrics or (row["metrics"] if row else {})
+        names = [n for n in ("nll", "c2st", "sliced_wasserstein", "validation/loss", "loss") if n in shown][:3]
+        metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
+        steps = f"{row['step'] if row else 0:,}/{about['fields']['steps']:,}"
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(about["born"]))
+        table.add_row(str(path.relative_to(storage)), result.status, steps, metrics, began)
+    console.print(table)
+
+
+def show(command: Show, console: Console) -> None:
+    """All about one run."""
+    path = find_run(command.run, storage_from(command.storage))
+    about, result = described(path), read_result(path)
+    table = Table("field", "value", title=f"{path.parent.name}/{path.name}: {result.status} {result.message}".rstrip())
+    for name, value in about["fields"].items():
+        table.add_row(name, str(value))
+    table.add_section()
+    for name in ("study", "version", "source", "commit", "origin", "command"):
+        table.add_row(name, str(about.get(name)))
+    table.add_section()
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.6g}")
+    console.print(table)
+    for figure in sorted(path.glob("evaluations/*/figures/*.png")):
+        console.print(str(figure), soft_wrap=True, highlight=False)
+
+
+def diff(command: Diff, console: Console) -> None:
+    """What differs."""
+    storage = storage_from(command.storage)
+    paths = [find_run(named, storage) for named in (command.one, command.other)]
+    fields = [described(path)["fields"] | {"study": described(path)["study"]} for path in paths]
+    metrics = [read_result(path).metrics for path in paths]
+    table = Table("", *(f"{path.parent.name}/{path.name}" for path in paths), "difference")
+    for name in dict.fromkeys([*fields[0], *fields[1]]):
+        values = [str(found.get(name, "–")) for found in fields]
+        if values[0] != values[1]:
+            table.add_row(name, *values, "")
+    table.add_section()
+    for name in dict.fromkeys([*metrics[0], *metrics[1]]):
+        pair = [found.get(name) for found in metrics]
+        change = "" if pair[0] is None or pair[1] is None else f"{pair[1] - pair[0]:+.4g}"
+        table.add_row(name, *("–" if value is None else f"{value:.6g}" for value in pair), change)
+    console.print(table)
+
+
+def delete(command: Delete, console: Console) -> None:
+    """Remove directories; the mirror lets their MLflow runs follow."""
+    if not command.runs:
+        raise InputError("delete which runs? Give their directories or keys.")
+    storage = storage_from(command.storage)
+    paths = [find_run(named, storage) for named in command.runs]
+    for path in paths:
+        if is_alive(path / "lease"):
+            raise InputError(f"{path} is being written by a living process: end that first. Nothing was deleted.")
+    for path in paths:
+        if command.yes:
+            shutil.rmtree(path)
+        console.print(f"{'deleted' if command.yes else 'would delete'} {path}", soft_wrap=True, highlight=False)
+    if not command.yes:
+        console.print("give --yes to do it")
+
+
+def main(arguments: list[str]) -> None:
+    """Do what was asked."""
+    actions: dict[type, Any] = {List: list_runs, Show: show, Diff: diff, Delete: delete}
+    command: Any = tyro.extras.subcommand_cli_from_dict(
+        {kind.__name__.lower(): kind for kind in actions}, args=arguments, description=__doc__
+    )
+    actions[type(command)](command, Console(width=None if sys.stdout.isatty() else 140))
+
+
+if __name__ == "__main__":
+    with exit_with_a_sentence():
+        main(sys.argv[1:])

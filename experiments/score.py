@@ -1,0 +1,96 @@
+"""The log-density of your own points under a trained run, in nats.
+
+python experiments/score.py RUN points.csv [--out scored.csv]
+
+The file has a point per line, coordinates separated by commas, and for a run with classes the class as last column. A
+first line of names is passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+
+from cluster.run import open_run
+from cluster.storage import find_run, storage_from
+from experiments.exits import exit_with_a_sentence
+from genlib import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which run, which points."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run directory, or the beginning of a run's key."""
+    points: Annotated[Path, tyro.conf.Positional]
+    """A CSV file."""
+    out: Path | None = None
+    """The same lines with the log-density added; by default beside the points, as NAME.scored.csv."""
+    storage: Path | None = None
+    """Where keys are looked up."""
+
+
+def read_points(path: Path) -> np.ndarray:
+    """The numbers of a CSV file, one row per line; a line that is not numbers is named."""
+    try:
+        lines = [line for line in csv.reader(path.read_text().splitlines()) if line]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a CSV file with a point per line.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no CSV file: give one with a point per line.") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append([float(cell) for cell in line])
+        except ValueError:
+            if number > 1:
+                raise InputError(f"{path}, line {number}: {','.join(line)!r} is not numbers.") from None
+        if rows and len(rows[-1]) != len(rows[0]):
+            raise InputError(f"{path}, line {number}: {len(rows[-1])} columns, the lines before have {len(rows[0])}.")
+    if not rows:
+        raise InputError(f"{path} holds no points: give one per line.")
+    found = np.array(rows)
+    if not np.isfinite(found).all():
+        line = int(np.argwhere(~np.isfinite(found))[0, 0]) + 1
+        raise InputError(f"{path}: point {line} is not finite.")
+    return found
+
+
+def main(options: Options) -> None:
+    """Score and save."""
+    points = read_points(options.points)
+    trained = open_run(find_run(options.run, storage_from(options.storage)))
+    study = trained.study
+    width, classes = study.example()[0].shape[1], int(getattr(study, "classes", 0))
+    if points.shape[1] != width + (classes > 0):
+        also = f" and the class, 0 to {classes - 1}," if classes else ""
+        raise InputError(f"{options.points} has {points.shape[1]} columns: this run needs {width}{also} per line.")
+    labels = points[:, -1] if classes else None
+    if labels is not None and not (np.isin(labels, np.arange(classes))).all():
+        raise InputError(f"{options.points}: a class is not one of 0 to {classes - 1}.")
+    x = torch.tensor(points[:, :width], dtype=torch.float32)
+    y = None if labels is None else torch.tensor(labels, dtype=torch.long)
+    scores = torch.cat(
+        [study.score(trained.model, x[k : k + 5_000], None if y is None else y[k : k + 5_000]) for k in range(0, len(x), 5_000)]
+    )
+    out = options.out or options.points.with_suffix(".scored.csv")
+    names = [*(f"x{k}" for k in range(width)), *(["y"] if classes else []), "log_prob"]
+    table = np.column_stack((points, scores.double().numpy()))
+    try:
+        np.savetxt(out, table, delimiter=",", header=",".join(names), comments="", fmt="%.9g")
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be written ({error.strerror}).") from error
+    print(f"{out}: {len(x)} points, mean log-density {scores.mean():.4f} nats, {study.title()} {study.key()}")
+
+
+if __name__ == "__main__":
+    with exit_with_a_sentence():
+        main(tyro.cli(Options, description=__doc__))

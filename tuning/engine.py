@@ -1,0 +1,140 @@
+"""Ray Tune, kept quiet: it places the trials, stops the hopeless ones, and asks Optuna for settings."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
+
+from cluster.plan import Plan
+from cluster.session import quiet, resources
+from tuning.space import training_axes
+from tuning.sweep import Driver, execute_trial
+
+Setting = dict[str, Any]
+
+
+def tune_settings(driver: Driver, asked: list[tuple[Setting, int]], *, stopping: bool = True) -> None:
+    """Run these settings, each under its seed, in this order."""
+    for setting, seed in asked:
+        driver.add(setting, seed)
+    known = {str(number): run for number, run in enumerate(asked)}
+    _fit(driver, {"run": tune.grid_search(list(known))}, known, None, len(asked), stopping)
+
+
+def tune_by_optuna(driver: Driver) -> None:
+    """Let Optuna propose settings, after those that an earlier driver of this sweep was given."""
+    try:
+        from ray.tune.search.optuna import OptunaSearch
+
+        import optuna
+    except ImportError as error:
+        from genlib import InputError
+
+        raise InputError("search 'optuna' needs the optuna package: pip install 'genlib[optuna]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sweep = driver.sweep
+    space = {
+        name: tune.choice(values) if isinstance(values, list) else values
+        for name, values in training_axes(sweep.study, sweep.space).items()
+    }
+    sampler = optuna.samplers.TPESampler(seed=sweep.study.seed)
+    search = OptunaSearch(
+        space, metric="value", mode=sweep.mode, sampler=sampler, points_to_evaluate=driver.proposed or None
+    )
+    _fit(driver, {}, {}, search, sweep.runs, True)
+
+
+def _at_once(driver: Driver, runs: int) -> int:
+    plan = Plan(runs, 1, driver.launching.workers, resources(), 0.0).check()
+    return max(1, plan.at_once)
+
+
+def _fit(
+    driver: Driver, space: Setting, known: dict[str, tuple[Setting, int]], search: Any, count: int, stopping: bool
+) -> None:
+    """One pass of Tune over its trials."""
+    quiet()
+    sweep, launching, epoch = driver.sweep, driver.launching, driver.epoch
+    stopped = frozenset(driver.stopped)
+    stops = stopping and sweep.stopping != "none"
+    sign = 1 if sweep.study.objective[1] == "min" else -1
+
+    def trial(config: Setting) -> None:
+        setting, seed = known[config["run"]] if "run" in config else (config, sweep.seeds[0])
+        study = sweep.with_setting(setting, seed)
+        last = {"key": study.key(), "step": 0, "objective": 0.0}
+
+        def report(step: int, value: float) -> None:
+            last.update(step=step, objective=sign * value)
+            ray.tune.report(dict(last))
+
+        found = execute_trial(
+            study, sweep=sweep, launching=launching, driver=epoch,
+            report=report if stops else None, stopped=study.key() in stopped,
+        )  # fmt: skip
+        ray.tune.report({**last, "ended": True, "value": float("nan"), **found})
+
+    many = launching.workers.most > 1
+    each = {"CPU": 0.01} if many else {"CPU": launching.workers.cpus, "GPU": launching.workers.gpus}
+    with tempfile.TemporaryDirectory(prefix="genlib-tune-") as scratch:
+        tune.Tuner(
+            tune.with_resources(trial, each),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                num_samples=count if search is not None else 1,
+                max_concurrent_trials=_at_once(driver, count),
+                reuse_actors=not many,
+                search_alg=search,
+                scheduler=_scheduler(driver) if stops else FIFOScheduler(),
+                time_budget_s=driver.seconds_left or None if driver.sweep.minutes else None,
+            ),
+            run_config=tune.RunConfig(
+                name=sweep.slug, storage_path=scratch, verbose=0, callbacks=[_Ear(driver)],
+                failure_config=tune.FailureConfig(max_failures=3),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()  # fmt: skip
+
+
+def _scheduler(driver: Driver) -> Any:
+    """Who is stopped early, by the objective at the validations; Tune minimises it, whatever the direction was."""
+    sweep = driver.sweep
+    grace = sweep.study.validate_every
+    if sweep.stopping == "asha":
+        longest = max(sweep.with_setting(setting).steps for setting in sweep.settings() or [{}])
+        return ASHAScheduler(
+            time_attr="step", metric="objective", mode="min", grace_period=min(grace, longest), max_t=longest + 1
+        )
+    if sweep.stopping == "median":
+        return MedianStoppingRule(
+            time_attr="step", metric="objective", mode="min", grace_period=grace, min_samples_required=3
+        )
+    return FIFOScheduler()
+
+
+class _Ear(tune.Callback):
+    """Tells the driver what Tune does."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._last: dict[str, dict[str, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune writes itself down, which nobody reads: run directories are what is resumed from
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        if "run" not in trial.config:
+            self._driver.add(dict(trial.config), self._driver.sweep.seeds[0])
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self._last[trial.trial_id] = result
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        last = self._last.get(trial.trial_id, {})
+        if last and not last.get("ended"):
+            self._driver.stop_early(last["key"], int(last["step"]))
+

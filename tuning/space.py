@@ -1,0 +1,118 @@
+"""A search space over a study's fields, in Ray Tune's own words, checked against the study before anything starts.
+
+    {"schedule": ["exp3", "exp5"], "learning_rate": tune.loguniform(1e-4, 1e-2), "sampling_steps": [5, 20]}
+
+A list, or `tune.grid_search`, is an axis of the grid. Fields that only look at a trained model (`sampling_steps`) are
+axes too, but cost no training: every trained model is evaluated at each of their values.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from ray.tune.search.sample import Categorical, Domain, Float, Integer
+
+from genlib import InputError, Study
+from genlib.settings import coerce, is_evaluation, refuse_unknown
+
+Space = Mapping[str, Any]
+
+
+def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
+    """The space with every value checked: lists of values, and distributions."""
+    refuse_unknown(type(study), space)
+    found: dict[str, list[Any] | Domain] = {}
+    for name, asked in space.items():
+        if name == "seed":
+            raise InputError("the space varies 'seed': give seeds to the sweep, which then shows intervals over them.")
+        values = asked["grid_search"] if isinstance(asked, Mapping) and set(asked) == {"grid_search"} else asked
+        if isinstance(values, Domain):
+            found[name] = _checked_domain(study, name, values)
+        elif isinstance(values, Sequence) and not isinstance(values, str):
+            if not values:
+                raise InputError(f"the space gives '{name}' no values: name at least one.")
+            found[name] = [coerce(type(study), name, value) for value in values]
+        else:
+            raise InputError(f"the space gives '{name}' {values!r}: give a list of values, or one of Ray Tune's spaces.")
+    return found
+
+
+def looks(study: Study[Any], space: Space) -> list[dict[str, Any]]:
+    """Every setting of the evaluation fields in the space; a single empty one where it has none."""
+    found = {name: values for name, values in axes(study, space).items() if name in _evaluation_fields(study)}
+    for name, values in found.items():
+        if isinstance(values, Domain):
+            raise InputError(f"'{name}' only looks at a trained model: give it a list of values, not a distribution.")
+    return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
+
+
+def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, seed: int = 0) -> list[dict[str, Any]]:
+    """The settings of the training fields that a grid or a random search tries, in order, each once."""
+    varied = training_axes(study, space)
+    lists = {name: values for name, values in varied.items() if isinstance(values, list)}
+    drawn = {name: values for name, values in varied.items() if isinstance(values, Domain)}
+    if search == "grid":
+        if drawn:
+            name = next(iter(drawn))
+            raise InputError(f"'{name}' is a distribution, and a grid has none: search 'random' or 'optuna'.")
+        found = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+        return found[:runs] if runs else found
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(100 * runs):
+        setting = {name: values[random.integers(len(values))] for name, values in lists.items()}
+        setting |= {name: _plain(domain.sample(random_state=random)) for name, domain in drawn.items()}
+        setting = {name: getattr(replace(study, **setting), name) for name in setting}
+        if setting not in found:
+            found.append(setting)
+        if len(found) == runs:
+            break
+    return found
+
+
+def training_axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
+    """The axes that make the model."""
+    return {name: values for name, values in axes(study, space).items() if name not in _evaluation_fields(study)}
+
+
+def as_words(space: Space) -> dict[str, list[str]]:
+    """The space as it is recorded and shown."""
+
+    def words(values: Any) -> list[str]:
+        if isinstance(values, Domain):
+            ends = (getattr(values, "lower", ""), getattr(values, "upper", ""))
+            kind = type(values.get_sampler()).__name__.strip("_").lower()
+            if isinstance(values, Categorical):
+                return [f"choice of {', '.join(map(str, values.categories))}"]
+            return [f"{kind} {ends[0]} to {ends[1]}"]
+        return [str(value) for value in (values["grid_search"] if isinstance(values, Mapping) else values)]
+
+    return {name: words(values) for name, values in space.items()}
+
+
+def _checked_domain(study: Study[Any], name: str, domain: Domain) -> Domain:
+    if isinstance(domain, Categorical):
+        for value in domain.categories:
+            coerce(type(study), name, value)
+    elif isinstance(domain, Integer):
+        coerce(type(study), name, domain.lower)
+        coerce(type(study), name, domain.upper - 1)
+    elif isinstance(domain, Float):
+        coerce(type(study), name, domain.sample(random_state=np.random.default_rng(0)))  # an integer field refuses it
+        for end in (domain.lower, domain.upper):
+            coerce(type(study), name, end)
+    else:
+        raise InputError(f"the space gives '{name}' a function: its range cannot be checked; use a distribution.")
+    return domain
+
+
+def _evaluation_fields(study: Study[Any]) -> set[str]:
+    return {declared.name for declared in fields(study) if is_evaluation(declared)}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -70,7 +70,9 @@ def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
     rates: dict[tuple[Any, ...], float] = {}
     total = 0.0
     for study in studies:
-        shape = tuple(v for k, v in study.fields().items() if k in ("batch_size", "width", "depth", "density", "classes"))
+        shape = tuple(
+            v for k, v in study.fields().items() if k in ("batch_size", "width", "depth", "density", "classes")
+        )
         if shape not in rates and len(rates) < 4:
             rates[shape] = _seconds_per_update(study, launch)
         total += study.steps * rates.get(shape, max(rates.values()))

@@ -49,7 +49,9 @@ def rebuild(described: dict[str, Any], path: Path) -> Study[Any]:
         kind = getattr(importlib.import_module(module), name)
         study: Study[Any] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in described["fields"].items()})
     except (ImportError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds the study {described.get('study')}, which this genlib does not have.") from error
+        raise InputError(
+            f"{path} holds the study {described.get('study')}, which this genlib does not have."
+        ) from error
     if kind.version != described["version"]:
         raise InputError(
             f"{path} was made by version {described['version']} of {kind.title()}; this is version {kind.version}: "

@@ -272,7 +272,9 @@ class Run:
             pass
         except Damaged as error:
             self.note(f"{error} It is set aside as {set_aside(path).name}.")
-        origin = {"path": str(self.origin.path), "key": self.origin.key, "step": self.origin.step} if self.origin else None
+        origin = (
+            {"path": str(self.origin.path), "key": self.origin.key, "step": self.origin.step} if self.origin else None
+        )
         with told(path):
             write_json(path, {**describe(self.study), "key": self.key, "origin": origin})
 

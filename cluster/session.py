@@ -34,7 +34,9 @@ def ray_session(cpus: int | None = None, *, verbose: bool = False) -> Iterator[N
         if remote:
             ray.init(logging_level=level, log_to_driver=verbose)
         else:
-            ray.init(num_cpus=cpus or os.cpu_count(), include_dashboard=False, logging_level=level, log_to_driver=verbose)
+            ray.init(
+                num_cpus=cpus or os.cpu_count(), include_dashboard=False, logging_level=level, log_to_driver=verbose
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"at {os.environ['RAY_ADDRESS']}" if remote else "on this machine"
         raise InputError(f"Ray {where} cannot be reached or started ({str(error).splitlines()[0]}).") from error

@@ -9,7 +9,6 @@ first line of names is passed over.
 from __future__ import annotations
 
 import csv
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +78,10 @@ def main(options: Options) -> None:
     x = torch.tensor(points[:, :width], dtype=torch.float32)
     y = None if labels is None else torch.tensor(labels, dtype=torch.long)
     scores = torch.cat(
-        [study.score(trained.model, x[k : k + 5_000], None if y is None else y[k : k + 5_000]) for k in range(0, len(x), 5_000)]
+        [
+            study.score(trained.model, x[k : k + 5_000], None if y is None else y[k : k + 5_000])
+            for k in range(0, len(x), 5_000)
+        ]
     )
     out = options.out or options.points.with_suffix(".scored.csv")
     names = [*(f"x{k}" for k in range(width)), *(["y"] if classes else []), "log_prob"]

@@ -93,7 +93,9 @@ def table(sweep: Sweep, swept: Swept) -> Table:
         found.add_column(column.replace("_", " "), justify="right")
     for row in swept.rows:
         cells = [_cell(row, name) for name in shown]
-        found.add_row(*(str(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells)
+        found.add_row(
+            *(str(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells
+        )
     early = f"; {len(swept.stopped)} stopped early" if swept.stopped else ""
     found.caption = f"{sum(result.status == 'FINISHED' for result in swept.results)} runs{early}"
     return found

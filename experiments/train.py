@@ -116,7 +116,11 @@ def _on_workers(run: Run, options: TrainOptions) -> Result:
     def settle(name: str) -> None:
         run.take_and_mark("KILLED", f"stopped by {name}")
 
-    with on_stop(settle), ray_session(verbose=options.verbose), watching_run(run) if not options.verbose else nullcontext():
+    with (
+        on_stop(settle),
+        ray_session(verbose=options.verbose),
+        watching_run(run) if not options.verbose else nullcontext(),
+    ):
         return execute_with_workers(run, options.group, options.launch, any_device=options.any_device)
 
 

@@ -98,7 +98,9 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST).read_text())
         _ = manifest["study"], manifest["version"], manifest["fields"].items(), manifest["sha256"][TENSORS]
     except FileNotFoundError as error:
-        raise CheckpointDamaged(f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-….") from error
+        raise CheckpointDamaged(
+            f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-…."
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise CheckpointDamaged(
             f"the checkpoint {path} is damaged: {MANIFEST} is not what was written; use an earlier one."

@@ -151,7 +151,7 @@ def train(
             if validates or state.step == last:  # here states are kept
                 _refuse_lost_weights(study, state, launch, good)
             metrics = _losses(state) if logs else {}
-            state.cpu_seconds += time.process_time() - clock
+            state.cpu_seconds += _over_workers(time.process_time() - clock, launch)
             if validates:
                 metrics.update(_validation(study, state, launch, good))
                 good = state.capture()
@@ -222,6 +222,15 @@ def _refuse_lost_weights(study: Study[Any], state: State, launch: Launch, good: 
 def _losses(state: State) -> dict[str, float]:
     """Means since the last report; empties the window."""
     return {name: values.mean().item() for name, values in state.take_window().items()}
+
+
+def _over_workers(seconds: float, launch: Launch) -> float:
+    """The sum of what every worker spent."""
+    if launch.world == 1:
+        return seconds
+    total = torch.tensor(seconds, dtype=torch.float64, device=launch.device)
+    torch.distributed.all_reduce(total)
+    return total.item()
 
 
 def _validation(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:

@@ -28,9 +28,8 @@ def tune_settings(driver: Driver, asked: list[tuple[Setting, int]], *, stopping:
 def tune_by_optuna(driver: Driver) -> None:
     """Let Optuna propose settings, after those that an earlier driver of this sweep was given."""
     try:
-        from ray.tune.search.optuna import OptunaSearch
-
         import optuna
+        from ray.tune.search.optuna import OptunaSearch
     except ImportError as error:
         from genlib import InputError
 
@@ -137,4 +136,3 @@ class _Ear(tune.Callback):
         last = self._last.get(trial.trial_id, {})
         if last and not last.get("ended"):
             self._driver.stop_early(last["key"], int(last["step"]))
-

@@ -37,7 +37,9 @@ def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
                 raise InputError(f"the space gives '{name}' no values: name at least one.")
             found[name] = [coerce(type(study), name, value) for value in values]
         else:
-            raise InputError(f"the space gives '{name}' {values!r}: give a list of values, or one of Ray Tune's spaces.")
+            raise InputError(
+                f"the space gives '{name}' {values!r}: give a list of values, or one of Ray Tune's spaces."
+            )
     return found
 
 

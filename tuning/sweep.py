@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.files import Damaged, numbers, read_json, set_aside, write_json
-from cluster.lease import Held, Lease, exit_when_lapsed
+from cluster.lease import Fenced, Held, Lease, exit_when_lapsed
 from cluster.plan import Plan, probe
 from cluster.run import Result, Run, read_result
 from cluster.session import available, ray_session
@@ -257,7 +257,9 @@ class Driver:
             best = [{name: row.fields[name] for name in varied} for row in self.swept().rows]
             settings = [s for n, s in enumerate(best) if s not in best[:n]][: self.sweep.confirm]
         if self.sweep.seeds[1:] and settings:
-            tune_settings(self, [(setting, seed) for seed in self.sweep.seeds[1:] for setting in settings], stopping=False)
+            tune_settings(
+                self, [(setting, seed) for seed in self.sweep.seeds[1:] for setting in settings], stopping=False
+            )
 
     def add(self, setting: dict[str, Any], seed: int) -> Run:
         """Count a run as tried."""
@@ -349,6 +351,8 @@ def execute_trial(
             return {}
         try:
             metrics = _execute(run, views, launching, report, objective)
+        except Fenced:  # the driver, or another one, has taken the run over
+            return {}
         except Exception as error:  # the run has failed, and says so in its directory; the sweep goes on
             if read_result(run.path).status != "FAILED":
                 run.take_and_mark("FAILED", f"{type(error).__name__}: {error}")
@@ -379,5 +383,3 @@ def _execute(
     if result.status != "FINISHED":
         raise InputError(result.message)
     return [numbers(read_json(run.evaluation_folder(view) / "metrics.json")["metrics"]) for view in views]
-
-

@@ -66,8 +66,10 @@ def refuse_unusable(storage: Path) -> str | None:
         )  # fmt: skip
     except requests.RequestException:
         return f"MLflow at {shown} does not answer: runs are kept, and shown there once it does."
-    if answer.status_code >= 400 or "experiments" not in answer.text and answer.text.strip() != "{}":
-        said = f"{answer.status_code} {answer.reason}" if answer.status_code >= 400 else "something that is not MLflow's"
+    if answer.status_code >= 400 or ("experiments" not in answer.text and answer.text.strip() != "{}"):
+        said = (
+            f"{answer.status_code} {answer.reason}" if answer.status_code >= 400 else "something that is not MLflow's"
+        )
         raise InputError(
             f"MLflow at {shown} answers with {said}: mend its address or its credentials in "
             "MLFLOW_TRACKING_URI, or unset it to use a SQLite file in the storage."

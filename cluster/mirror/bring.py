@@ -89,7 +89,9 @@ class Mirror:
             self.store.status(run, "RUNNING", None)
             entry["status"] = "RUNNING"
         rows = [row for row in read_rows(path / "journal") if row["step"] > entry["step"]]
-        self.store.rows(run, (Row(k, v, int(row["time"] * 1000), row["step"]) for row in rows for k, v in row["metrics"].items()))
+        self.store.rows(
+            run, (Row(k, v, int(row["time"] * 1000), row["step"]) for row in rows for k, v in row["metrics"].items())
+        )
         entry["step"] = rows[-1]["step"] if rows else entry["step"]
         self._system(path, entry)
         self._evaluations(path, entry, described)
@@ -186,7 +188,9 @@ class Mirror:
                 self.store.client.log_artifact(entry["run"], str(path))
             best = sweep.get("best")
             if best:
-                self.store.rows(entry["run"], [Row(f"best/{sweep['metric']}", best["value"], int(sweep["ended"] * 1000), 0)])
+                self.store.rows(
+                    entry["run"], [Row(f"best/{sweep['metric']}", best["value"], int(sweep["ended"] * 1000), 0)]
+                )
                 note = sweep.get("note")
                 self.store.tags(entry["run"], {"mlflow.note.content": note, "genlib.best": best["command"]})
             ended = sweep.get("ended") or (folder / "sweep.json").stat().st_mtime
@@ -227,7 +231,9 @@ class Mirror:
     def _retire(self, path: Path) -> None:
         """The run was started anew: what MLflow shows is the old one's, and says so from now on."""
         entry = self._shown.pop(self._place(path))
-        self.store.tags(entry["run"], {"genlib.run": f"{self._key(path)} until {time.time():.0f}", "genlib.replaced": "yes"})
+        self.store.tags(
+            entry["run"], {"genlib.run": f"{self._key(path)} until {time.time():.0f}", "genlib.replaced": "yes"}
+        )
         self.store.status(entry["run"], "KILLED" if entry.get("status") == "RUNNING" else entry["status"], None)
 
     def _entry(self, path: Path) -> Entry:

@@ -110,7 +110,9 @@ class Store:
 
         rows = list(rows)
         finite = [Metric(safe(r.name), r.value, r.milliseconds, r.step) for r in rows if math.isfinite(r.value)]
-        strange = [RunTag(f"nonfinite.{safe(r.name)}", f"{r.value} at {r.step}") for r in rows if not math.isfinite(r.value)]
+        strange = [
+            RunTag(f"nonfinite.{safe(r.name)}", f"{r.value} at {r.step}") for r in rows if not math.isfinite(r.value)
+        ]
         for first in range(0, len(finite), BATCH):
             self.client.log_batch(run, metrics=finite[first : first + BATCH])
         if strange:

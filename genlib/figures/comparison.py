@@ -39,10 +39,11 @@ def comparison(
             points = sorted((row[0], row[3]) for row in rows if row[1] == line and row[2] == value)
             if not points:
                 continue  # stopped early, say
-            style = {"fmt": MARKS[k % 8] + "-", "color": CLASSES[k % len(CLASSES)], "ms": 5, "capsize": 2, "elinewidth": 1}
+            color, xs = CLASSES[k % len(CLASSES)], [place for place, _ in points]
             means, lows, highs = zip(*(interval(found) for _, found in points), strict=True)
-            spread = [(m - lo, hi - m) if math.isfinite(hi) else (0, 0) for m, lo, hi in zip(means, lows, highs, strict=True)]
-            ax.errorbar([place for place, _ in points], means, yerr=[*zip(*spread, strict=True)], label=str(line), **style)
+            ax.plot(xs, means, MARKS[k % 8] + "-", color=color, ms=5, label=str(line))
+            if math.isfinite(max(highs)):
+                ax.vlines(xs, [max(low, 1e-12) for low in lows], highs, color=color, lw=1.2)
         if floor:
             ax.axhline(floor, color=INK, ls="--", lw=1.2, label="real against real")
         ax.set_xscale("log")

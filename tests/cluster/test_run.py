@@ -304,11 +304,14 @@ def test_who_was_taken_over_cannot_write_any_more(tmp_path):
 
 
 def test_of_many_claimers_one_gets_the_lease(tmp_path):
-    code = HOLD.replace("lease = Lease.claim", "time.sleep(float(sys.argv[2]) - time.time()); lease = Lease.claim").replace(
-        "time.sleep(60)", "time.sleep(3)"
-    )
+    code = HOLD.replace(
+        "lease = Lease.claim", "time.sleep(float(sys.argv[2]) - time.time()); lease = Lease.claim"
+    ).replace("time.sleep(60)", "time.sleep(3)")
     at = time.time() + 6
-    others = [in_another_process(f"try:\n{indent(code)}\nexcept Exception as e: print('refused')", tmp_path, at) for _ in range(6)]
+    others = [
+        in_another_process(f"try:\n{indent(code)}\nexcept Exception as e: print('refused')", tmp_path, at)
+        for _ in range(6)
+    ]
     said = [other.communicate()[0].strip() for other in others]
     assert sorted(said) == ["held", *["refused"] * 5]
 

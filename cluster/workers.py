@@ -20,6 +20,7 @@ from cluster.files import Damaged, read_json, write_json
 from cluster.journal import Journal
 from cluster.lease import Lease, exit_when_lapsed
 from cluster.run import Origin, Result, Run
+from cluster.storage import open_storage
 from genlib import Diverged, InputError, Launch, Study, Trained
 from genlib.checkpoint import load_checkpoint
 
@@ -82,6 +83,7 @@ def execute_with_workers(
         return run.result()
     launch = launch or Launch()
     sweep = run.path.parent.name if run.path.parent.name != run.study.title() else None
+    open_storage(run.storage)
     lease = Lease.claim(run.path / DRIVER, force=run.taking_over)
     lease.keep()
     (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
@@ -104,6 +106,8 @@ def execute_with_workers(
         )
         try:
             trainer.fit()
+            if failed := _failure(run):
+                raise InputError(failed)
         finally:
             lease.release()
     return run.result()
@@ -123,13 +127,13 @@ def _work(config: dict[str, Any]) -> None:
     run = Run(task.study, task.storage, sweep=task.sweep, origin=task.origin, taking_over=True)
     with exit_when_lapsed(run.path / DRIVER, task.driver):
         try:
-            with run.claimed(launch) if rank == 0 and not _has_failed(run) else nullcontext():
+            with run.claimed(launch) if rank == 0 and not _failure(run) else nullcontext():
                 _train(run, task, launch)
         except Diverged:  # on every worker at once
             return
-        except InputError:
+        except InputError as error:
             if rank == 0:
-                write_json(run.path / DRIVER / "tries.json", {"failed": True})
+                write_json(run.path / DRIVER / "tries.json", {"failed": str(error)})
             if world > 1:
                 raise  # ends the others, who wait for this one; the next group sees that it has failed, and leaves
         except _Left:
@@ -161,7 +165,7 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
     step: list[int] = [NOTHING]
     state = None
     try:
-        if launch.rank == 0 and not _has_failed(run):
+        if launch.rank == 0 and not _failure(run):
             run.refuse_other_device(launch, task.any_device)
             state = run.newest_state(launch)
             _count_tries(run, state.step)
@@ -179,11 +183,12 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
     return run.newest_state(launch) if run.origin else genlib.start(run.study, launch)
 
 
-def _has_failed(run: Run) -> bool:
+def _failure(run: Run) -> str:
+    """What rank 0 could not go on with, in an earlier try of the same driver."""
     try:
-        return bool(read_json(run.path / DRIVER / "tries.json").get("failed"))
+        return str(read_json(run.path / DRIVER / "tries.json").get("failed", ""))
     except (FileNotFoundError, Damaged):
-        return False
+        return ""
 
 
 def _count_tries(run: Run, step: int) -> None:

@@ -23,6 +23,16 @@ def kind(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def session():
+    """One Ray for all tests that need it; starting it takes longer than most of them."""
+    from cluster.session import ray_session
+
+    os.environ.pop("RAY_ADDRESS", None)
+    with ray_session(2):
+        yield
+
+
 VARIANTS = {
     "point-diffusion by class": ("point-diffusion", {"classes": 5, "label_dropout": 0.2, "ema_decay": 0.9}),
     "point-diffusion best": ("point-diffusion", {"points": 0, "denoiser": "preconditioned", "weighting": "edm"}),

@@ -1,6 +1,5 @@
 """Sweeps: the space is checked, a model is trained once and looked at many times, what ran is not run again."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,16 +22,6 @@ SPACE = {"schedule": ["exp3", "exp5"], "sampling_steps": [2, 4, 8]}
 
 def sweep(**given):
     return Sweep(**{"name": "a sweep", "study": TINY, "space": SPACE, "metric": "sliced_wasserstein", **given})
-
-
-@pytest.fixture(scope="module")
-def session():
-    """One Ray for all these tests."""
-    from cluster.session import ray_session
-
-    os.environ.pop("RAY_ADDRESS", None)
-    with ray_session(2):
-        yield
 
 
 # -- the space ---------------------------------------------------------------------------------------------------------

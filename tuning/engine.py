@@ -78,7 +78,8 @@ def _fit(
         ray.tune.report({**last, "ended": True, "value": float("nan"), **found})
 
     many = launching.workers.most > 1
-    each = {"CPU": 0.01} if many else {"CPU": launching.workers.cpus, "GPU": launching.workers.gpus}
+    # A trial whose workers compute elsewhere must not hold what they need: no CPU at all, only a sliver of memory.
+    each = {"memory": 2.0**20} if many else {"CPU": launching.workers.cpus, "GPU": launching.workers.gpus}
     with tempfile.TemporaryDirectory(prefix="genlib-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(trial, each),

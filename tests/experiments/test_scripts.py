@@ -2,11 +2,19 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from cluster.journal import last_row
+from cluster.run import Run, open_run, read_result
+from genlib import InputError, PointDiffusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +44,8 @@ def test_train_writes_a_run_and_says_where(tmp_path, kind):
         (["point-diffusion", "--width", "0"], "PointDiffusion.width: got 0"),
         (["point-diffusion", "--classes", "4"], "classes: got 4"),
         (["point-diffusion", "--device", "cuda:7"], "torch sees no GPU here"),
+        (["point-diffusion", "--workers", "many"], "--workers: got 'many'"),
+        (["point-diffusion", "--from", "nowhere"], "there is no run nowhere"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, arguments, said):
@@ -49,20 +59,155 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, arguments, said):
 
 def test_without_mlflow_the_run_is_whole_and_says_so(tmp_path):
     dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    done = script("train", "spiral-diffusion", "--preset", "tiny", "--storage", tmp_path, "--json", **dead)
+    done = script("train", "spiral-diffusion", "--preset", "tiny", "--storage", tmp_path / "runs", "--json", **dead)
     assert done.returncode == 0
-    assert "not mirrored: MLflow at http://127.0.0.1:9 does not answer" in done.stderr
+    assert "MLflow at http://127.0.0.1:9 does not answer: runs are kept" in done.stderr
+    assert "the mirror goes on trying" in done.stderr
     (run,) = json.loads(done.stdout.splitlines()[-1])["runs"]
     assert (Path(run["path"]) / "result.json").exists()
+    end_mirror(tmp_path / "runs")
+
+
+def end_mirror(storage):
+    """The mirror outlives the script; these tests do not wait for that."""
+    from cluster.lease import read_holder
+
+    holder = read_holder(storage / ".mirror" / "lease")
+    if holder is not None and holder["alive"]:
+        os.kill(holder["pid"], signal.SIGTERM)
 
 
 def test_unusable_storage_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("")
     for name, arguments in (("train", ["point-diffusion", "--preset", "tiny"]), ("sweep_diffusion", [])):
-        done = script(name, *arguments, "--storage", tmp_path / "file")
-        assert done.returncode == 2
-        assert "cannot be written" in done.stderr
-        assert "Traceback" not in done.stderr
+        for storage, said in (("file", "cannot be written"), ("thesis", "holds files that genlib did not write")):
+            done = script(name, *arguments, "--storage", tmp_path / storage)
+            assert done.returncode == 2
+            assert said in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def test_a_job_without_storage_is_refused():
+    done = script("train", "point-diffusion", "--preset", "tiny", RAY_JOB_CONFIG_JSON_ENV_VAR="{}")
+    assert done.returncode == 2
+    assert "give --storage, or GENLIB_STORAGE" in done.stderr
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_it_says_so_in_its_directory_and_the_same_command_continues(tmp_path, name):
+    command = [sys.executable, str(ROOT / "experiments" / "train.py"), "point-diffusion", "--preset", "tiny"]
+    command += ["--steps", "3000", "--validate-every", "50", "--storage", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        while not list(tmp_path.glob("point-diffusion/*/checkpoints/step-*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(name)
+        assert process.wait(timeout=30) == 128 + name
+        assert f"stopped by {name.name}: the plain same command continues" in process.stderr.read()
+    (path,) = tmp_path.glob("point-diffusion/*")
+    assert read_result(path)[2:] == ("KILLED", {}, f"stopped by {name.name}")
+    step = last_row(path / "journal")["step"]
+    done = script(*["train", *command[2:]])
+    assert done.returncode == 0
+    assert read_result(path).status == "FINISHED"
+    assert json.loads((path / "journal" / "00000002.jsonl").read_text().splitlines()[0])["after"] >= step
+    end_mirror(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run by class, in a storage."""
+    study = PointDiffusion.preset("tiny", classes=5)
+    run = Run(study, tmp_path_factory.mktemp("runs"))
+    run.execute(figures=False)
+    return run
+
+
+def test_samples_are_drawn_from_a_run(trained, tmp_path):
+    out = tmp_path / "some.npz"
+    arguments = [trained.key[:6], "--storage", trained.storage, "--count", 30, "--out", out]
+    done = script("sample", *arguments, "--sampling-steps", 3)
+    assert done.returncode == 0, done.stderr
+    first = dict(np.load(out))
+    assert first["x"].shape == (30, 2)
+    assert first["y"].shape == (30,)
+    script("sample", *arguments, "--seed", 1)
+    assert not np.array_equal(np.load(out)["x"], first["x"])
+    done = script("sample", *arguments, "--width", 3)
+    assert done.returncode == 2
+    assert "'width' made the model" in done.stderr
+    assert script("sample", "nothing", "--storage", trained.storage).returncode == 2
+
+
+def test_points_are_scored(trained, tmp_path):
+    points = tmp_path / "mine.csv"
+    points.write_text("x,y,class\n0.1,0.2,0\n-1.5,1.5,4\n")
+    done = script("score", trained.key, points, "--storage", trained.storage)
+    assert done.returncode == 0, done.stderr
+    scored = np.loadtxt(tmp_path / "mine.scored.csv", delimiter=",", skiprows=1)
+    opened = open_run(trained.path)
+    expected = opened.study.log_prob(opened.model, torch.tensor([[0.1, 0.2], [-1.5, 1.5]]), torch.tensor([0, 4]))
+    np.testing.assert_allclose(scored[:, -1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no points"),
+        ("1,2\n", "has 2 columns: this run needs 2 and the class"),
+        ("1,2,9\n", "a class is not one of 0 to 4"),
+        ("1,2,0\n1,zwei,0\n", "line 2: '1,zwei,0' is not numbers"),
+        ("1,2,0\n1,2\n", "line 2: 2 columns, the lines before have 3"),
+        ("1,inf,0\n", "point 1 is not finite"),
+    ],
+)
+def test_points_that_cannot_be_scored_are_named(trained, tmp_path, text, said):
+    from experiments.score import Options, main
+
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        main(Options(trained.key, tmp_path / "mine.csv", storage=trained.storage))
+
+
+def test_runs_are_listed_shown_compared_and_deleted(tmp_path, capsys):
+    from experiments.runs import main
+
+    runs = [Run(PointDiffusion.preset("tiny", seed=seed), tmp_path) for seed in (0, 1)]
+    for run in runs:
+        run.execute(figures=False)
+    one, other = (run.key for run in runs)
+    main(["list", "--storage", str(tmp_path)])
+    listed = capsys.readouterr().out
+    assert one in listed
+    assert "20/20" in listed
+    main(["show", one, "--storage", str(tmp_path)])
+    assert "batch_size" in capsys.readouterr().out
+    main(["diff", one, other, "--storage", str(tmp_path)])
+    compared = capsys.readouterr().out
+    assert "seed" in compared
+    assert "batch_size" not in compared
+    main(["delete", one, "--storage", str(tmp_path)])
+    assert runs[0].path.exists()
+    main(["delete", one, "--yes", "--storage", str(tmp_path)])
+    assert not runs[0].path.exists()
+    with pytest.raises(InputError, match="there is no run"):
+        main(["delete", one, "--yes", "--storage", str(tmp_path)])
+
+
+def test_a_run_is_extended_from_another(tmp_path):
+    command = ["point-diffusion", "--preset", "tiny", "--storage", tmp_path, "--json"]
+    (first,) = json.loads(script("train", *command).stdout.splitlines()[-1])["runs"]
+    done = script("train", *command, "--from", first["key"], "--steps", 40)
+    assert done.returncode == 0, done.stderr
+    (longer,) = json.loads(done.stdout.splitlines()[-1])["runs"]
+    assert longer["key"] != first["key"]
+    assert last_row(Path(longer["path"]) / "journal")["step"] == 40
+    refused = script("train", *command, "--from", first["key"])
+    assert refused.returncode == 2
+    assert "is at update 20 already: give --steps more" in refused.stderr
+    end_mirror(tmp_path)
 
 
 def test_a_divergence_is_a_failed_run(tmp_path):
@@ -79,8 +224,14 @@ def test_help_names_every_field():
         assert field in done.stdout
 
 
-def test_a_sweeps_plan_starts_nothing(tmp_path):
+def test_plans_start_nothing(tmp_path):
     done = script("sweep_diffusion", "--plan", "--storage", tmp_path / "runs")
     assert done.returncode == 0
-    assert "8 runs, each evaluated 3 times" in done.stderr
+    assert "8, each evaluated 3 times" in done.stdout
+    assert "MiB as a Ray job's working directory" in done.stdout
+    done = script("train", "point-diffusion", "--plan", "--preset", "tiny", "--storage", tmp_path / "runs")
+    assert done.returncode == 0
+    done = script("train", "point-diffusion", "--preset", "tiny", "--workers", "64", "--storage", tmp_path / "runs")
+    assert done.returncode == 2
+    assert "a run needs 64 CPUs" in done.stderr
     assert not (tmp_path / "runs").exists()

@@ -33,6 +33,7 @@ check: $(READY)
 
 bench: $(READY)
 	$(RUN) experiments/bench.py
+	$(RUN) experiments/bench_service.py
 
 claims: $(READY)
 	$(RUN) experiments/claims.py
@@ -41,7 +42,7 @@ results: $(READY)
 	$(RUN) experiments/results.py
 
 ui: $(READY)
-	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
+	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$${GENLIB_STORAGE:-runs}/mlflow.db
 
 clean:
 	rm -rf $(VENV) build *.egg-info

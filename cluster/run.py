@@ -107,14 +107,21 @@ class Run:
             any_device: also resume what another kind of device began.
         """
         looks = tuple(looks) or (self.study,)
-        if evaluation and (known := self.known(looks, figures=figures)) is not None:
+        if (known := self.known(looks if evaluation else (), figures=figures)) is not None:
             return known
         with self.claimed(launch):
             trained = self.train(launch, listener, any_device=any_device)
-            if not evaluation:
-                self._write_result("FINISHED", metrics=self._metrics_so_far() | {"cpu_seconds": trained.cpu_seconds})
-                return []
+            return self.conclude(trained, looks, figures=figures, evaluation=evaluation)
+
+    def conclude(
+        self, trained: Trained[Any], looks: Sequence[Study[Any]], *, figures: bool, evaluation: bool
+    ) -> list[dict[str, float]]:
+        """Evaluate a trained run under every look, or leave it at what its journal has."""
+        if evaluation:
             return [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
+        if self.result().status != "FINISHED":
+            self._write_result("FINISHED", metrics=self._metrics_so_far() | {"cpu_seconds": trained.cpu_seconds})
+        return []
 
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under these studies, or None where anything of it is missing or damaged."""

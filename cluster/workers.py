@@ -54,6 +54,7 @@ class Task:
     origin: Origin | None
     looks: tuple[Study[Any], ...]
     figures: bool
+    evaluation: bool
     any_device: bool
     precision: Any
     compile: bool
@@ -67,6 +68,7 @@ def execute_with_workers(
     *,
     looks: Sequence[Study[Any]] = (),
     figures: bool = True,
+    evaluation: bool = True,
     any_device: bool = False,
 ) -> Result:
     """Train and evaluate a run under Ray Train, inside the session that is open. Returns how it ended."""
@@ -79,7 +81,7 @@ def execute_with_workers(
                 f"a global batch of {run.study.batch_size} cannot be split over {count} workers: make it a multiple."
             )
     looks = tuple(looks) or (run.study,)
-    if run.known(looks, figures=figures) is not None:
+    if run.known(looks if evaluation else (), figures=figures) is not None:
         return run.result()
     launch = launch or Launch()
     sweep = run.path.parent.name if run.path.parent.name != run.study.title() else None
@@ -88,7 +90,7 @@ def execute_with_workers(
     lease.keep()
     (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
     task = Task(
-        run.study, run.storage, sweep, run.origin, looks, figures, any_device,
+        run.study, run.storage, sweep, run.origin, looks, figures, evaluation, any_device,
         launch.precision, launch.compile, lease.epoch,
     )  # fmt: skip
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
@@ -153,9 +155,8 @@ def _train(run: Run, task: Task, launch: Launch) -> None:
             journal.append(progress.step, progress.metrics)
             run.keep(progress)
     if journal is not None:
-        history = genlib.History(run.history().rows)
-        for look in task.looks:
-            run.finish(Trained(look, state.result(), history, state.cpu_seconds), figures=task.figures)
+        trained = Trained(run.study, state.result(), run.history(), state.cpu_seconds)
+        run.conclude(trained, task.looks, figures=task.figures, evaluation=task.evaluation)
 
 
 def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:

@@ -145,6 +145,16 @@ def test_optuna_proposes_and_is_told_again(tmp_path, session):
     )
 
 
+def test_a_search_by_the_journal_evaluates_nothing(tmp_path, session):
+    asked = sweep(space={"learning_rate": [1e-3, 1e-2]}, metric="validation/loss")
+    swept = run_sweep(asked, Launching(tmp_path))
+    assert len(swept.rows) == 2
+    assert not list(tmp_path.glob("*/*/evaluations"))
+    assert run_sweep(asked, Launching(tmp_path)).rows == swept.rows
+    with pytest.raises(InputError, match="'sampling_steps' matters to evaluations alone"):
+        sweep(metric="validation/loss")
+
+
 def test_a_run_that_fails_stops_no_other(tmp_path, session):
     swept = run_sweep(sweep(space={"learning_rate": [1e-3, 1e30]}), Launching(tmp_path))
     assert sorted(result.status for result in swept.results) == ["FAILED", "FINISHED"]
@@ -154,7 +164,7 @@ def test_a_run_that_fails_stops_no_other(tmp_path, session):
 
 
 def test_a_metric_that_is_not_measured_is_named(tmp_path, session):
-    with pytest.raises(InputError, match=r"has no metric 'fid': it has .*nll"):
+    with pytest.raises(InputError, match=r"there is no metric 'fid': there are .*nll"):
         run_sweep(sweep(metric="fid", space={"schedule": ["exp3"]}), Launching(tmp_path))
 
 

@@ -39,7 +39,8 @@ class Sweep:
     """What varies, how it is searched, and what is best.
 
     Arguments:
-        metric: of the evaluation; the best value over the evaluation fields counts for a setting.
+        metric: of the evaluation; the best value over the evaluation fields counts for a setting. A metric of the
+            journal (`validation/…`, `loss`) makes a cheap search: nothing is evaluated.
         search: every combination, `runs` random ones, or `runs` that Optuna proposes from the results so far.
         stopping: end hopeless runs early, by the study's own objective at its validations.
         seeds: the first one searches; the `confirm` best settings (0: all) are then run under the others too.
@@ -63,6 +64,9 @@ class Sweep:
         looks(self.study, self.space)
         if self.search != "grid" and self.runs < 1:
             raise InputError(f"a sweep by {self.search} search needs a number of runs: give runs.")
+        if not self.evaluates and self.looks != [{}]:
+            name = next(iter(self.looks[0]))
+            raise InputError(f"'{name}' matters to evaluations alone, and '{self.metric}' is not measured in them.")
         if not self.seeds:
             raise InputError("a sweep needs at least one seed.")
         for seed in self.seeds:
@@ -70,6 +74,11 @@ class Sweep:
         for setting in self.settings():
             for look in self.looks:
                 replace(self.study, **setting, **look)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether its metric is one of the evaluation."""
+        return not self.metric.startswith(("validation/", "loss"))
 
     @property
     def slug(self) -> str:
@@ -308,7 +317,9 @@ class Driver:
                 continue
             for look in self.sweep.looks:
                 study = replace(run.study, **look)
-                metrics = numbers(read_json(run.evaluation_folder(study) / "metrics.json")["metrics"])
+                metrics = results[-1].metrics
+                if self.sweep.evaluates:
+                    metrics = numbers(read_json(run.evaluation_folder(study) / "metrics.json")["metrics"])
                 every = setting | look
                 row = rows.setdefault(str(every), Measured(every, replace(study, seed=self.sweep.seeds[0]), {}))
                 row.metrics[seed] = metrics
@@ -321,7 +332,7 @@ class Driver:
         measured = [row for row in rows.values() if row.metrics]
         if measured and not any(row.values(self.sweep.metric) for row in measured):
             has = ", ".join(sorted(measured[0].metrics[next(iter(measured[0].metrics))]))
-            raise InputError(f"the evaluation has no metric '{self.sweep.metric}': it has {has}.")
+            raise InputError(f"there is no metric '{self.sweep.metric}': there are {has}.")
         return Swept(results, sorted(measured, key=merit), dict(self.stopped), self.folder)
 
     def record_best(self, **news: Any) -> None:
@@ -350,7 +361,7 @@ def execute_trial(
         if stopped:
             return {}
         try:
-            metrics = _execute(run, views, launching, report, objective)
+            metrics = _execute(run, views, sweep.evaluates, launching, report, objective)
         except Fenced:  # the driver, or another one, has taken the run over
             return {}
         except Exception as error:  # the run has failed, and says so in its directory; the sweep goes on
@@ -363,6 +374,7 @@ def execute_trial(
 def _execute(
     run: Run,
     views: list[Study[Any]],
+    evaluation: bool,
     launching: Launching,
     report: Callable[[int, float], None] | None,
     objective: str,
@@ -376,10 +388,13 @@ def _execute(
     if launching.workers.most == 1:
         torch.set_num_threads(1)
         launch = Launch(device=launching.device)
-        return run.execute(launch, listen, looks=views, figures=False, any_device=launching.any_device)
-    result = execute_with_workers(
-        run, launching.workers, Launch(), looks=views, figures=False, any_device=launching.any_device
-    )
-    if result.status != "FINISHED":
-        raise InputError(result.message)
+        run.execute(launch, listen, looks=views, figures=False, evaluation=evaluation, any_device=launching.any_device)
+    else:
+        result = execute_with_workers(
+            run, launching.workers, looks=views, figures=False, evaluation=evaluation, any_device=launching.any_device
+        )
+        if result.status != "FINISHED":
+            raise InputError(result.message)
+    if not evaluation:
+        return [run.result().metrics]
     return [numbers(read_json(run.evaluation_folder(view) / "metrics.json")["metrics"]) for view in views]

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster.evaluations import MANIFEST
+from cluster.evaluations import MANIFEST, evaluation_fields
 from cluster.files import Damaged, numbers, read_json, unsealed, write_json
 from cluster.journal import read_rows
 from cluster.lease import is_alive
 from cluster.mirror import FOLDER, tracking_uri
 from cluster.mirror.model import show_model
 from cluster.mirror.store import Row, Store
+from cluster.record import rebuild
 from cluster.run import read_result
 from cluster.storage import MARK, run_folders, sweep_folders
 from genlib import InputError
@@ -246,8 +247,6 @@ class Mirror:
         return f"{self._id}/{self._place(path)}"
 
     def _experiment(self, path: Path, described: Entry) -> str:
-        from cluster.record import rebuild
-
         return rebuild(described, path).title()
 
     def _name(self, path: Path, described: Entry) -> str:
@@ -256,8 +255,9 @@ class Mirror:
             space = read_json(path.parent / "sweep.json")["space"]
         except FileNotFoundError:
             return f"{path.parent.name} {path.name}"
-        fields = described["fields"]
-        return ", ".join(f"{name} {fields[name]}" for name in space if name in fields) or path.name
+        fields, only = described["fields"], evaluation_fields(rebuild(described, path))
+        seed = f", seed {fields['seed']}" if fields["seed"] else ""
+        return (", ".join(f"{name} {fields[name]}" for name in space if name not in only) or path.name) + seed
 
     def _result(self, path: Path) -> Entry:
         try:

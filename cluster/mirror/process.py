@@ -43,7 +43,7 @@ def something_lives(storage: Path) -> bool:
 def _work(storage: Path, lease: Lease) -> None:
     from cluster.mirror.bring import Mirror
 
-    os.nice(5)
+    os.nice(15)
     mirror: Mirror | None = None
     quiet, wait = time.monotonic(), LOOK
     while True:

@@ -15,6 +15,8 @@ BATCH = 1_000
 """Metrics in one call: what MLflow takes at most."""
 LONGEST = 6_000
 """Characters in a parameter: what MLflow takes at most."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Trained models, not conversations: the UI opens on runs and charts."""
 KEY = "genlib.run"
 """The tag by which a run is found again."""
 
@@ -54,7 +56,7 @@ class Store:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 try:
-                    self.client.create_experiment(name, artifact_location=self._artifacts)
+                    self.client.create_experiment(name, artifact_location=self._artifacts, tags=KIND)
                 except MlflowException:  # its answer was lost, or another mirror was first
                     if self.client.get_experiment_by_name(name) is None:
                         raise

@@ -95,10 +95,14 @@ class Lease:
         self._ended.set()
         if self._beats:
             self._beats.join()
-        if self.path.exists() and not _path(self.folder, self.epoch + 1).exists():
-            aside = self.path.with_suffix(".released")
+        if not self.path.exists() or _path(self.folder, self.epoch + 1).exists():
+            return
+        aside = self.path.with_suffix(".released")
+        try:
             aside.write_text(json.dumps({"epoch": self.epoch, "released": time.time()}))
             os.replace(aside, self.path)
+        except OSError:  # a full disk: the lease lapses by itself when this process ends
+            aside.unlink(missing_ok=True)
 
 
 def newest_epoch(folder: Path) -> int:
@@ -114,15 +118,15 @@ def read_holder(folder: Path) -> dict[str, Any] | None:
         path = _path(folder, epoch)
         try:
             age = time.time() - path.stat().st_mtime
-            text = path.read_text()
+            text = path.read_text(errors="replace")
             break
-        except FileNotFoundError:
+        except OSError:
             continue
     else:
         return None
     try:
         holder = dict(json.loads(text))
-    except ValueError:
+    except (ValueError, TypeError):
         holder = {"epoch": epoch}  # unreadable: judge by its age alone
     if "released" in holder:
         return None

@@ -31,7 +31,7 @@ from cluster.lease import Fenced, Lease, is_alive
 from cluster.record import describe, rebuild, source_hash
 from cluster.storage import open_storage
 from cluster.system import SystemLog
-from genlib import CheckpointDamaged, History, InputError, Launch, Progress, Study, Trained
+from genlib import History, InputError, Launch, Progress, Study, Trained
 from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_checkpoint
 
 Listener = Callable[[Progress], None]
@@ -125,6 +125,10 @@ class Run:
 
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under these studies, or None where anything of it is missing or damaged."""
+        try:
+            rebuild(read_json(self.path / "study.json"), self.path)
+        except (FileNotFoundError, Damaged, InputError):
+            return None
         result = self.result()
         rows = read_rows(self.path / "journal") if result.status == "FINISHED" else []
         if not rows or rows[-1]["step"] != self.study.steps or not checkpoints(self.path / "checkpoints"):
@@ -191,12 +195,12 @@ class Run:
         """
         rows = read_rows(self.path / "journal")
         reached = rows[-1]["step"] if rows else 0
-        for path in reversed(checkpoints(self.path / "checkpoints")):
-            try:
-                state = load_checkpoint(path, self.study, launch)
-            except CheckpointDamaged as error:
-                self.note(f"{error} It is set aside as {set_aside(path).name}.")
-                continue
+        found = checkpoints(self.path / "checkpoints")
+        for path in found:
+            if not is_whole(path):
+                self.note(f"the checkpoint {path} is damaged. It is set aside as {set_aside(path).name}.")
+        for path in reversed([path for path in found if path.exists()]):
+            state = load_checkpoint(path, self.study, launch)
             if state.step <= reached:
                 return state
             self.note(f"the journal ends at step {reached}, before {path.name}: these steps are computed again.")

@@ -35,6 +35,7 @@ def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path
     torch.save(state.capture(), buffer)
     payload = buffer.getvalue()
     manifest = {**study.identity(), "step": state.step, "sha256": {TENSORS: hashlib.sha256(payload).hexdigest()}}
+    manifest["seal"] = _seal(manifest)
     aside = folder / f".{final.name}.{uuid.uuid4().hex[:8]}"
     aside.mkdir(parents=True)
     try:
@@ -97,6 +98,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         _ = manifest["study"], manifest["version"], manifest["fields"].items(), manifest["sha256"][TENSORS]
+        if manifest.pop("seal") != _seal(manifest):
+            raise ValueError
     except FileNotFoundError as error:
         raise CheckpointDamaged(
             f"{path} is no checkpoint: it has no {MANIFEST}; give a folder named step-…."
@@ -106,6 +109,11 @@ def _manifest(path: Path) -> dict[str, Any]:
             f"the checkpoint {path} is damaged: {MANIFEST} is not what was written; use an earlier one."
         ) from error
     return dict(manifest)
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    """The manifest's own hash: a flipped bit in a field's name must not read as another study."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_other(path: Path, manifest: dict[str, Any], study: Study[Any]) -> None:

@@ -205,8 +205,12 @@ class Mirror:
         """Bring one folder; the cursor is written after it, and a damaged or foreign folder stops no other."""
         try:
             changed = bool(bring(folder))
-        except (Damaged, FileNotFoundError, InputError):  # the next command on it mends it, or says what it is
+        except (Damaged, InputError):  # the next command on it mends it, or says what it is
             return False
+        except FileNotFoundError as error:
+            if not str(error.filename).startswith(str(folder)):
+                raise
+            return False  # being moved aside, or half made
         if changed:
             write_json(self._path, {"shown": self._shown})
         return changed

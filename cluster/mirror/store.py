@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ BATCH = 1_000
 """Metrics in one call: what MLflow takes at most."""
 LONGEST = 6_000
 """Characters in a parameter: what MLflow takes at most."""
+SQLITE = "sqlite:///"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Trained models, not conversations: the UI opens on runs and charts."""
 KEY = "genlib.run"
@@ -43,6 +45,9 @@ class Store:
         for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
+        if uri.startswith(SQLITE):
+            _make_whole(Path(uri.removeprefix(SQLITE)), artifacts)
+        _forget_addresses()
         mlflow.set_tracking_uri(uri)
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self._artifacts = artifacts
@@ -155,6 +160,30 @@ class Store:
             self.client.update_run(run, status="RUNNING")
         else:
             self.client.set_terminated(run, status, end_time=ended)
+
+
+def _make_whole(path: Path, artifacts: str | None) -> None:
+    """Create a SQLite store aside and rename it: one whose creation was cut off could never be opened again."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        SqlAlchemyStore(f"{SQLITE}{aside}", artifacts or str(path.parent)).engine.dispose()
+        if not path.exists():
+            os.replace(aside, path)
+    finally:
+        for left in path.parent.glob(f"{aside.name}*"):
+            left.unlink()
+
+
+def _forget_addresses() -> None:
+    """MLflow remembers where each run's files go for the life of the process, also what a cut answer said."""
+    from mlflow.tracking._tracking_service import utils
+
+    getattr(utils, "_artifact_repos_cache", {}).clear()
 
 
 def safe(name: str) -> str:

@@ -22,7 +22,11 @@ from typing import Any
 from genlib import InputError
 
 
-class StorageFailed(InputError):
+class RunFailed(InputError):
+    """A run could not go on; what it kept before is whole."""
+
+
+class StorageFailed(RunFailed):
     """The storage took no more in the middle of a run; what it took before is whole."""
 
 
@@ -124,8 +128,13 @@ def unsealed(line: str) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a JSON file whole, with a hash of its content in it."""
+    replace(path, json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """What `write_json` writes."""
     digest = hashlib.sha256(_compact(content).encode()).hexdigest()
-    replace(path, json.dumps({**_worded(content), "sha256": digest}, indent=2).encode())
+    return json.dumps({**_worded(content), "sha256": digest}, indent=2).encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:

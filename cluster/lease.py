@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,7 @@ class Lease:
         """
         newest = newest_epoch(folder)
         if newest and not force:
-            holder = read_holder(folder)
-            if holder is not None and holder["alive"] and not _is_this_process(holder):
-                raise Held(
-                    f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is writing to {folder}: "
-                    "wait for it, or end it, then give the same command again."
-                )
+            refuse_held(folder)
         lease = cls(folder, newest + 1)
         mine = {"epoch": lease.epoch, "host": socket.gethostname(), "pid": os.getpid(), "started": _started()}
         if not create(lease.path, json.dumps(mine).encode()) or newest_epoch(folder) != lease.epoch:
@@ -85,7 +80,8 @@ class Lease:
                 except OSError:
                     continue  # a storage that fails for a moment
                 if every_beat:
-                    every_beat()
+                    with suppress(Exception):  # what is done along must not stop the heart
+                        every_beat()
 
         self._beats = threading.Thread(target=beat, name=f"lease {self.folder}", daemon=True)
         self._beats.start()
@@ -103,6 +99,26 @@ class Lease:
             os.replace(aside, self.path)
         except OSError:  # a full disk: the lease lapses by itself when this process ends
             aside.unlink(missing_ok=True)
+
+
+def refuse_held(folder: Path) -> None:
+    """Raise `Held` while a living process other than this one holds the folder's lease."""
+    holder = read_holder(folder)
+    if holder is not None and holder["alive"] and not _is_this_process(holder):
+        raise Held(
+            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is writing to {folder}: "
+            "wait for it, or end it, then give the same command again."
+        )
+
+
+def wait_for_lapse(folder: Path, *, seconds: float = float("inf")) -> None:
+    """Wait while another living process holds the lease, for so long at most."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        try:
+            return refuse_held(folder)
+        except Held:
+            time.sleep(0.5)
 
 
 def newest_epoch(folder: Path) -> int:
@@ -147,8 +163,9 @@ def exit_when_lapsed(folder: Path, epoch: int) -> Iterator[None]:
 
     def watch() -> None:
         while not ended.wait(BEAT):
-            if newest_epoch(folder) != epoch or not is_alive(folder):
-                os._exit(3)
+            with suppress(OSError):  # a storage that fails for a moment
+                if newest_epoch(folder) != epoch or not is_alive(folder):
+                    os._exit(3)
 
     threading.Thread(target=watch, name=f"driver {folder}", daemon=True).start()
     try:

@@ -24,17 +24,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import genlib
-from cluster.evaluations import evaluate, evaluation_key, read_evaluation
-from cluster.files import Damaged, StorageFailed, numbers, read_json, set_aside, told, write_json
+from cluster.evaluations import evaluate, evaluation_fields, evaluation_key, read_evaluation
+from cluster.files import Damaged, RunFailed, StorageFailed, numbers, read_json, set_aside, told, write_json
 from cluster.journal import Journal, copy_rows, is_damaged, read_history, read_rows, read_segments
-from cluster.lease import Fenced, Lease, is_alive
+from cluster.lease import Fenced, Lease, is_alive, refuse_held
 from cluster.record import describe, rebuild, source_hash
 from cluster.storage import open_storage
 from cluster.system import SystemLog
-from genlib import History, InputError, Launch, Progress, Study, Trained
+from genlib import CheckpointError, Diverged, History, InputError, Launch, Progress, Study, Trained
 from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_checkpoint
 
 Listener = Callable[[Progress], None]
+DRIVER = "driver"
+"""Inside a run's directory: the lease of the process that drives its workers, where it has several."""
 KEPT = 2
 """Checkpoints kept beside the best: the newest, and one to fall back on."""
 
@@ -86,6 +88,7 @@ class Run:
         self.path = self.storage / (sweep or study.title()) / self.key
         self.notes: list[str] = []
         self._lease: Lease | None = None
+        self._best: tuple[float, int] | None = None
 
     # -- doing it ------------------------------------------------------------------------------------------------------
 
@@ -118,7 +121,13 @@ class Run:
     ) -> list[dict[str, float]]:
         """Evaluate a trained run under every look, or leave it at what its journal has."""
         if evaluation:
-            return [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
+            found = [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
+            if self.result().status != "FINISHED":  # it was first asked with other evaluation fields
+                first = with_fields(
+                    self.study, **evaluation_fields(self.study, read_json(self.path / "study.json")["fields"])
+                )
+                self.finish(with_fields(trained, study=first), figures=figures)
+            return found
         if self.result().status != "FINISHED":
             self._write_result("FINISHED", metrics=self._metrics_so_far() | {"cpu_seconds": trained.cpu_seconds})
         return []
@@ -175,9 +184,10 @@ class Run:
         if progress.step % self.study.validate_every and progress.step != self.study.steps:
             return
         folder = self.path / "checkpoints"
+        self.lease.check()
         with told(folder):
             save_checkpoint(folder, self.study, progress.state)
-            best = self._best_step()
+            best = self._best_step(progress)
             for old in checkpoints(folder)[:-KEPT]:
                 if old.name != f"step-{best:08d}":
                     shutil.rmtree(old)
@@ -233,6 +243,8 @@ class Run:
             return
         open_storage(self.storage)
         with told(self.path):
+            if not self.taking_over:
+                refuse_held(self.path / DRIVER)
             self._lease = lease = Lease.claim(self.path / "lease", force=self.taking_over)
         try:
             self._describe()
@@ -241,6 +253,8 @@ class Run:
         except Fenced:
             raise
         except BaseException as error:
+            if isinstance(error, InputError) and not isinstance(error, (Diverged, RunFailed)):
+                raise  # refused, so nothing has changed
             killed = isinstance(error, (KeyboardInterrupt, SystemExit))
             self.mark("KILLED" if killed else "FAILED", str(error) or type(error).__name__)
             raise
@@ -310,6 +324,8 @@ class Run:
         found = self.origin.path / "checkpoints" / f"step-{self.origin.step:08d}"
         try:
             state.restore(load_checkpoint(found, old, launch).capture())
+        except CheckpointError:
+            raise
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 f"{self.study.title()} cannot start from {self.origin.path}: its model or optimizer is another; "
@@ -327,13 +343,18 @@ class Run:
     def _default_evaluation(self) -> str:
         return evaluation_key(self.study, read_json(self.path / "study.json")["fields"])
 
-    def _best_step(self) -> int:
-        """The validated step with the best objective so far."""
+    def _best_step(self, progress: Progress) -> int:
+        """The validated step with the best objective so far. The journal is read for it once."""
         name, direction = self.study.objective
-        steps, values = read_history(self.path / "journal").series(name)
-        if not len(steps):
-            return 0
-        return int(steps[values.argmin() if direction == "min" else values.argmax()])
+        sign = 1 if direction == "min" else -1
+        if self._best is None:
+            steps, values = self.history().series(name)
+            self._best = min(
+                ((sign * v, s) for s, v in zip(steps.tolist(), values.tolist(), strict=True)), default=None
+            )
+        elif name in progress.metrics:
+            self._best = min(self._best, (sign * progress.metrics[name], progress.step))
+        return self._best[1] if self._best else 0
 
     def _metrics_so_far(self) -> dict[str, float]:
         """The newest value of every metric in the journal."""
@@ -359,11 +380,16 @@ class Run:
             write_json(self.path / "result.json", content)
 
 
+def has_writer(path: Path) -> bool:
+    """Whether a living process writes the run, or drives workers that do."""
+    return is_alive(path / "lease") or is_alive(path / DRIVER)
+
+
 def read_result(path: Path) -> Result:
     """How a run directory stands. Without a result and without a living writer it was killed."""
     if not (path / "study.json").exists():
         return Result(path.name, path, "NEW", {})
-    if is_alive(path / "lease"):
+    if has_writer(path):
         try:
             if read_json(path / "result.json")["status"] != "FINISHED":
                 raise FileNotFoundError  # of an earlier try
@@ -404,7 +430,7 @@ def start_anew(run: Run) -> Path | None:
     """Move a run out of the way, so that it begins again; where it went."""
     if not run.path.exists():
         return None
-    if is_alive(run.path / "lease"):
+    if has_writer(run.path):
         raise InputError(f"{run.path} is being written by a living process: end that before starting it anew.")
     return set_aside(run.path, run.storage / ".aside")
 

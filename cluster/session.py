@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.files import read_json
+from cluster.storage import MARK
 from genlib import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,28 @@ def ray_session(cpus: int | None = None, *, verbose: bool = False) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def probe_storage(storage: Path) -> None:
+    """Refuse a storage that some node of the cluster does not see."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) < 2:
+        return
+    expected = read_json(storage / MARK)["id"]
+    for node in nodes:
+        placed = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        found = ray.get(_storage_id.options(scheduling_strategy=placed).remote(str(storage)))
+        if found != expected:
+            where = node["NodeManagerHostname"]
+            raise InputError(f"the storage {storage} is not seen on node {where}: give a folder that all share.")
+
+
+@ray.remote(num_cpus=0)
+def _storage_id(storage: str) -> str:
+    try:
+        return str(read_json(Path(storage) / MARK)["id"])
+    except (OSError, InputError):
+        return ""
 
 
 def quiet() -> None:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.files import Damaged, read_json, set_aside, write_json
+from cluster.files import Damaged, create, json_bytes, read_json, set_aside, write_json
 from genlib import InputError
 
 MARK, FORMAT = "storage.json", 1
@@ -34,12 +34,13 @@ def open_storage(folder: Path) -> Path:
     mark = folder / MARK
     try:
         if not mark.exists():
-            if folder.exists() and any(path.name != MARK for path in folder.iterdir()):
+            strange = folder.exists() and any(path.name[0] != "." and path.name != MARK for path in folder.iterdir())
+            if strange and not mark.exists():  # it may have been marked this moment
                 raise InputError(
                     f"the storage {folder} holds files that genlib did not write: give an empty or a new folder."
                 )
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(mark, {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()})
+            content = {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()}
+            create(mark, json_bytes(content))
         probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
         probe.touch(exist_ok=False)
         probe.unlink()

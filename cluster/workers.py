@@ -10,16 +10,16 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import genlib
-from cluster.files import Damaged, read_json, write_json
+from cluster.files import Damaged, RunFailed, read_json, write_json
 from cluster.journal import Journal
-from cluster.lease import Lease, exit_when_lapsed
-from cluster.run import Origin, Result, Run
+from cluster.lease import Lease, exit_when_lapsed, refuse_held, wait_for_lapse
+from cluster.run import DRIVER, Origin, Result, Run
 from cluster.storage import open_storage
 from genlib import Diverged, InputError, Launch, Study, Trained
 from genlib.checkpoint import load_checkpoint
@@ -27,8 +27,8 @@ from genlib.checkpoint import load_checkpoint
 NOTHING = -1
 TRIES = 3
 """Restarts without any progress after which a run has failed."""
-DRIVER = "driver"
-"""The driver's lease inside a run's directory."""
+RESTARTS = 20
+"""Restarts of any kind, after which Ray gives up."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Workers:
     most: int = 1
     cpus: float = 1
     gpus: float = 0
+
+    def check(self, study: Study[Any]) -> None:
+        """Refuse a batch that they cannot share."""
+        for count in range(self.least, self.most + 1):
+            if study.batch_size % count:
+                raise InputError(
+                    f"a global batch of {study.batch_size} cannot be split over {count} workers: make it a multiple."
+                )
 
     def __str__(self) -> str:
         return str(self.most) if self.least == self.most else f"{self.least} to {self.most}"
@@ -72,20 +80,20 @@ def execute_with_workers(
     any_device: bool = False,
 ) -> Result:
     """Train and evaluate a run under Ray Train, inside the session that is open. Returns how it ended."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    for count in range(workers.least, workers.most + 1):
-        if run.study.batch_size % count:
-            raise InputError(
-                f"a global batch of {run.study.batch_size} cannot be split over {count} workers: make it a multiple."
-            )
+    from cluster.session import probe_storage
+
+    workers.check(run.study)
     looks = tuple(looks) or (run.study,)
     if run.known(looks if evaluation else (), figures=figures) is not None:
         return run.result()
     launch = launch or Launch()
     sweep = run.path.parent.name if run.path.parent.name != run.study.title() else None
-    open_storage(run.storage)
+    probe_storage(open_storage(run.storage))
+    wait_for_lapse(run.path / "lease", seconds=30)  # workers of a driver that was killed end by themselves
+    refuse_held(run.path / "lease")
     lease = Lease.claim(run.path / DRIVER, force=run.taking_over)
     lease.keep()
     (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
@@ -104,15 +112,21 @@ def execute_with_workers(
                 use_gpu=bool(workers.gpus),
                 resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
             ),
-            run_config=RunConfig(name=run.key, storage_path=scratch, failure_config=FailureConfig(max_failures=-1)),
+            run_config=RunConfig(
+                name=run.key, storage_path=scratch, failure_config=FailureConfig(max_failures=RESTARTS)
+            ),
         )
         try:
             trainer.fit()
-            if failed := _failure(run):
-                raise InputError(failed)
+        except TrainingFailedError as error:
+            run.take_and_mark("FAILED", f"Ray gave the workers up: {str(error).splitlines()[-1]}")
         finally:
+            failed = _failure(run)
             lease.release()
-    return run.result()
+    result = run.result()
+    if failed and result.status != "FAILED":
+        raise InputError(failed)  # refused: nothing has changed
+    return result
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -135,7 +149,8 @@ def _work(config: dict[str, Any]) -> None:
             return
         except InputError as error:
             if rank == 0:
-                write_json(run.path / DRIVER / "tries.json", {"failed": str(error)})
+                with suppress(OSError):  # a full disk: then Ray's own count ends it
+                    write_json(run.path / DRIVER / "tries.json", {"failed": str(error)})
             if world > 1:
                 raise  # ends the others, who wait for this one; the next group sees that it has failed, and leaves
         except _Left:
@@ -179,8 +194,8 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
     if state is not None:
         return state
     folder = run.path / "checkpoints" / f"step-{step[0]:08d}"
-    if step[0] and folder.exists():
-        return load_checkpoint(folder, run.study, launch)
+    if step[0] and not (run.origin and step[0] == run.origin.step):
+        return load_checkpoint(folder, run.study, launch)  # not there: this node does not see the storage
     return run.newest_state(launch) if run.origin else genlib.start(run.study, launch)
 
 
@@ -202,7 +217,7 @@ def _count_tries(run: Run, step: int) -> None:
     count = known["count"] + 1 if known["step"] == step else 0
     write_json(path, {"step": step, "count": count})
     if count > TRIES:
-        raise InputError(
+        raise RunFailed(
             f"the workers of {run.path} died {count} times from step {step} on without any progress: "
             "look for what kills them (memory?), then give the same command again."
         )

@@ -1,11 +1,11 @@
-"""What the run service costs, and how fast its sweeps are, against the bare loop and against stock Ray Tune with MLflow.
+"""What the run service costs, and how fast its sweeps are: against the bare loop, and stock Ray Tune with MLflow.
 
     python experiments/bench_service.py [--repeats 5] [--sweeps 3]
 
 First: the same training as a bare `train()` and as a run with lease, journal, checkpoints and system metrics, in turns
 in one process; ratio of CPU seconds. Second: sixteen runs of 200 updates as a sweep of ours — journal, checkpoints and
-mirror on, until MLflow shows everything — and by a stock script, Ray Tune with `MLflowLoggerCallback` reporting every 50
-updates; whole commands in turns, wall clock.
+mirror on, until MLflow shows everything — and by a stock script, Ray Tune with `MLflowLoggerCallback` reporting every
+50 updates; whole commands in turns, wall clock.
 """
 
 from __future__ import annotations

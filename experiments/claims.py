@@ -1,6 +1,6 @@
 """The reports' findings, checked: supported, refuted or undecided, from a paired 95 % interval over seeds.
 
-python experiments/claims.py [STUDY …] [--storage runs] [--seeds 3]
+python experiments/claims.py [STUDY …] [--storage runs] [--seeds 3] [--plan]
 """
 
 from __future__ import annotations
@@ -8,35 +8,36 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from cluster.execution import execute
+from cluster.mirror import ui_command
 from cluster.run import Run, open_run
+from cluster.workers import Workers
+from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
+from experiments.launching import Options, end, launched
 from genlib import STUDIES, Claim, Finding, InputError, Study, judge
 from tuning.many import run_many
 
 
 @dataclass(frozen=True)
-class Options:
-    """Which claims."""
+class ClaimOptions(Options):
+    """Which claims, and where their runs run."""
 
     studies: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(kind.title() for kind in STUDIES)
     """The studies whose claims are checked."""
-    storage: Path = Path("runs")
-    """Where the runs are kept; finished ones are not trained again."""
     seeds: int = 3
     """Seeds 0, 1, … per claim."""
 
 
-def train(run: Run) -> None:
+def train(run: Run, *, workers: Workers, device: str, any_device: bool) -> None:
     """Train a run; claims look at the model themselves."""
-    if run.result().status != "FINISHED":
-        run.execute(evaluation=False)
+    execute(run, workers, device=device, evaluation=False, any_device=any_device)
 
 
 def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[int, float]:
@@ -48,11 +49,17 @@ def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[
     return found
 
 
-def check(kind: type[Study[Any]], storage: Path, seeds: int) -> list[Finding]:
+def compared(kind: type[Study[Any]], seeds: int) -> list[Study[Any]]:
+    """Every run that the study's claims look at."""
+    found = [replace(study, seed=seed) for claim in kind.claims() for study in claim.studies for seed in range(seeds)]
+    return list(dict.fromkeys(found))
+
+
+def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
     """Train what the study's claims compare, over seeds, and judge each claim."""
-    claims = kind.claims()
-    compared = [replace(study, seed=seed) for claim in claims for study in claim.studies for seed in range(seeds)]
-    for _ in run_many(compared, storage, train):
+    claims, storage, seeds = kind.claims(), options.root, options.seeds
+    how = partial(train, workers=options.group, device=options.device, any_device=options.any_device)
+    for _ in run_many(compared(kind, seeds), storage, how, workers=options.group):
         pass
     measured: dict[int, dict[int, float]] = {number: {} for number in range(len(claims))}
     for first in dict.fromkeys(claim.studies[0] for claim in claims):
@@ -64,33 +71,40 @@ def check(kind: type[Study[Any]], storage: Path, seeds: int) -> list[Finding]:
     return [judge(claim, [measured[n][seed] for seed in range(seeds)]) for n, claim in enumerate(claims)]
 
 
-def main(options: Options) -> None:
+def main(options: ClaimOptions) -> None:
     """Check and print."""
     by_title = {kind.title(): kind for kind in STUDIES}
     unknown = [name for name in options.studies if name not in by_title]
     if unknown:
         raise InputError(f"unknown study '{unknown[0]}': the studies are {', '.join(by_title)}.")
+    if options.seeds < 2:
+        raise InputError(f"--seeds: got {options.seeds}; an interval needs at least 2.")
+    studies = [study for name in options.studies for study in compared(by_title[name], options.seeds)]
+    runs = [Run(study, options.root) for study in studies]
+    if launched(options, runs):
+        return
     table = Table(title=f"claims, 95 % intervals over {options.seeds} seeds", show_lines=True)
     for column in ("claim", "verdict", "mean [interval]", "claimed", "what is measured"):
         table.add_column(column)
     record: list[dict[str, Any]] = []
     lines = ["| claim | verdict | mean [95 % interval] | claimed | what is measured |", "|---|---|---|---|---|"]
     for name in options.studies:
-        for finding in check(by_title[name], options.storage, options.seeds):
+        for finding in check(by_title[name], options):
             claim = finding.claim
             numbers = f"{finding.mean:.4g} [{finding.low:.4g}, {finding.high:.4g}]"
             table.add_row(claim.text, finding.verdict, numbers, f"> {claim.margin:g}", claim.measure)
             text = claim.text.replace("|", "\\|")
             lines.append(f"| {text} | **{finding.verdict}** | {numbers} | > {claim.margin:g} | {claim.measure} |")
             record.append({"study": name, "claim": claim.text, "verdict": finding.verdict, "effects": finding.effects})
-    Console(width=180).print(table)
-    (options.storage / "claims.json").write_text(json.dumps(record, indent=2))
-    (options.storage / "claims.md").write_text("\n".join(lines) + "\n")
-    print(
-        f"every effect of every seed: {options.storage / 'claims.json'}; as Markdown: {options.storage / 'claims.md'}"
-    )
+    Console(stderr=options.json, width=180).print(table)
+    (options.root / "claims.json").write_text(json.dumps(record, indent=2))
+    (options.root / "claims.md").write_text("\n".join(lines) + "\n")
+    print_lines(options.console, {"effects": f"{options.root}/claims.json", "markdown": f"{options.root}/claims.md"})
+    end(options)
+    print_lines(options.console, {"compare": ui_command(options.root)})
+    conclude([run.result() for run in runs], as_json=options.json)
 
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(Options, description=__doc__))
+        main(tyro.cli(ClaimOptions, description=__doc__))

@@ -173,7 +173,7 @@ def conclude(results: Sequence[Result], *, as_json: bool) -> None:
     """The JSON line where it is asked for, and the exit code: 1 where a run has not finished."""
     for result in results:
         if result.status != "FINISHED":
-            sys.stderr.write(f"{result.status}: {result.path}: {result.message or 'it ended without a word'}\n")
+            sys.stderr.write(f"{result.status}: {result.message or 'it ended without a word'} ({result.path})\n")
     if as_json:
         print(json.dumps({"runs": [result.as_json() for result in results]}), flush=True)
     if any(result.status != "FINISHED" for result in results):

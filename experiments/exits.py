@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster.files import StorageFailed
+from cluster.files import RunFailed
+from cluster.lease import Fenced
 from genlib import Diverged, InputError
 
 
@@ -17,7 +18,13 @@ def exit_with_a_sentence() -> Iterator[None]:
         yield
     except InputError as error:
         sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
-        sys.exit(1 if isinstance(error, (Diverged, StorageFailed)) else 2)
+        sys.exit(1 if isinstance(error, (Diverged, RunFailed)) else 2)
+    except Fenced as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; what has finished is kept.\n")
+        sys.exit(130)
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)

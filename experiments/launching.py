@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from cluster.mirror import refuse_unusable, start_mirror, wait_until_shown
+from cluster.plan import Plan, probe
+from cluster.run import Run, start_anew
 from cluster.storage import open_storage, storage_from
 from cluster.workers import Workers
 from genlib import InputError, Launch
@@ -26,6 +29,8 @@ class Options:
     """Processes that share each run's batches: N, or MIN:MAX where Ray may change their number."""
     device: str = "cpu"
     """A torch device; with `cuda` every worker has a GPU."""
+    tracking: str = ""
+    """MLflow's address. [MLFLOW_TRACKING_URI, else a SQLite file in the storage]"""
     plan: bool = False
     """Say what would run, where and for how long, and stop."""
     fresh: bool = False
@@ -63,8 +68,8 @@ class Options:
 
 def begin(options: Options) -> None:
     """Open the storage and start the mirror, or refuse what cannot work."""
-    if options.device.startswith("cuda") and options.group.most > 1:
-        Launch(device="cuda")
+    if options.tracking:
+        os.environ["MLFLOW_TRACKING_URI"] = options.tracking
     silent = refuse_unusable(options.root)
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "MLFLOW_TRACKING_URI" not in os.environ:
         sys.stderr.write("MLFLOW_TRACKING_URI is not set: the mirror is a SQLite file in the storage.\n")
@@ -74,8 +79,30 @@ def begin(options: Options) -> None:
     start_mirror(options.root)
 
 
+def launched(options: Options, runs: Sequence[Run]) -> bool:
+    """For scripts of many runs: show the plan and return True, or begin, anew where that is asked."""
+    from cluster.session import available
+
+    studies = [run.study for run in runs]
+    for study in studies:
+        options.group.check(study)
+    left = [run.study for run in runs if run.result().status != "FINISHED"]
+    told = Plan(len(runs), 1, options.group, available(), probe(left) if options.plan else 0.0).check()
+    if options.plan:
+        done = f"done:     {len(runs) - len(left)} of them"
+        options.console.print("\n".join([*told.lines(), done]), highlight=False, soft_wrap=True)
+        return True
+    begin(options)
+    for run in runs if options.fresh else ():
+        start_anew(run)
+    return False
+
+
 def end(options: Options) -> None:
     """Wait until MLflow shows it all, unless MLflow does not answer."""
-    late: Any = wait_until_shown(options.root)
+    try:
+        late: Any = wait_until_shown(options.root)
+    except KeyboardInterrupt:
+        late = "not waiting for the mirror: it goes on by itself."
     if late:
         sys.stderr.write(f"{late}\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from cluster.mirror import FOLDER, refuse_unusable, start_mirror, ui_command, wait_until_shown
+from cluster.mirror import refuse_unusable, start_mirror, ui_command, wait_until_shown
 from cluster.storage import MARK, run_folders, storage_from
 from experiments.exits import exit_with_a_sentence
 from genlib import InputError
@@ -40,10 +40,7 @@ def main(options: Options) -> None:
     silent = refuse_unusable(storage)
     if silent:
         raise InputError(silent)
-    if options.again:
-        for cursor in (storage / FOLDER).glob("shown-*.json"):
-            cursor.unlink()
-    start_mirror(storage)
+    start_mirror(storage, again=options.again)
     late = wait_until_shown(storage, seconds=60 * options.minutes)
     if late:
         sys.stderr.write(f"{late}\n")

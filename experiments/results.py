@@ -9,6 +9,7 @@ import json
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from cluster.execution import execute
+from cluster.mirror import ui_command
 from cluster.run import Run
+from cluster.workers import Workers
+from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
-from genlib import PointDiffusion, SpiralDiffusion, Study
+from experiments.launching import Options, end, launched
+from genlib import InputError, PointDiffusion, SpiralDiffusion, Study
 from genlib.claims import interval
 from tuning.many import run_many
 
@@ -51,11 +57,9 @@ DIGITS = {"nll": 3, "nll_gap": 3, "c2st": 3, "coverage": 3, "sliced_wasserstein_
 
 
 @dataclass(frozen=True)
-class Options:
-    """Which results."""
+class ResultOptions(Options):
+    """Which results, and where their runs run."""
 
-    storage: Path = Path("runs")
-    """Where the runs are kept; finished ones are not trained again."""
     seeds: int = 3
     """Seeds 0, 1, … per row."""
     only: str = ""
@@ -64,16 +68,23 @@ class Options:
     """Copy the README's pictures, from the first seed's runs, to experiments/gallery."""
 
 
-def evaluate(run: Run) -> dict[str, float]:
+def evaluate(run: Run, *, workers: Workers, device: str, any_device: bool) -> dict[str, float]:
     """Train and measure; the first seed is drawn too."""
-    return run.execute(figures=run.study.seed == 0)[0]
+    return execute(run, workers, device=device, figures=run.study.seed == 0, any_device=any_device)[0]
 
 
-def main(options: Options) -> None:
+def main(options: ResultOptions) -> None:
     """Train what is missing and print the table."""
     rows = {name: study for name, study in ROWS.items() if options.only in name}
     wanted = {(name, seed): replace(study, seed=seed) for name, study in rows.items() for seed in range(options.seeds)}
-    values = {done.study: done.value for done in run_many(list(wanted.values()), options.storage, evaluate)}
+    if not rows or options.seeds < 1:
+        raise InputError(f"nothing to do: the rows are {', '.join(ROWS)}, and --seeds is at least 1.")
+    runs = [Run(study, options.root) for study in wanted.values()]
+    if launched(options, runs):
+        return
+    how = partial(evaluate, workers=options.group, device=options.device, any_device=options.any_device)
+    found = run_many(list(wanted.values()), options.root, how, workers=options.group)
+    values = {done.study: done.value for done in found}
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (name, _), study in wanted.items():
         for metric, value in with_ratios(values[study]).items():
@@ -83,16 +94,17 @@ def main(options: Options) -> None:
     table = Table("study", *COLUMNS, title=title)
     for line in lines:
         table.add_row(*line)
-    Console(width=150).print(table)
+    Console(stderr=options.json, width=150).print(table)
     rows_of_text = [["study", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *lines]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in rows_of_text)
-    (options.storage / "results.md").write_text(f"{markdown}\n\n{title}.\n")
-    (options.storage / "results.json").write_text(json.dumps(measured, indent=2))
-    print(
-        f"every metric of every seed: {options.storage / 'results.json'}; as Markdown: {options.storage / 'results.md'}"
-    )
+    (options.root / "results.md").write_text(f"{markdown}\n\n{title}.\n")
+    (options.root / "results.json").write_text(json.dumps(measured, indent=2))
+    print_lines(options.console, {"metrics": f"{options.root}/results.json", "markdown": f"{options.root}/results.md"})
     if options.gallery:
-        fill_gallery(rows, options.storage)
+        fill_gallery(rows, options.root)
+    end(options)
+    print_lines(options.console, {"compare": ui_command(options.root)})
+    conclude([run.result() for run in runs], as_json=options.json)
 
 
 def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
@@ -123,4 +135,4 @@ def _cell(metrics: dict[str, list[float]], key: str) -> str:
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(Options, description=__doc__))
+        main(tyro.cli(ResultOptions, description=__doc__))

@@ -20,8 +20,7 @@ from rich.table import Table
 
 from cluster.files import Damaged, read_json
 from cluster.journal import last_row
-from cluster.lease import is_alive
-from cluster.run import read_result
+from cluster.run import has_writer, read_result
 from cluster.storage import find_run, run_folders, storage_from
 from experiments.exits import exit_with_a_sentence
 from genlib import InputError
@@ -144,9 +143,9 @@ def delete(command: Delete, console: Console) -> None:
     if not command.runs:
         raise InputError("delete which runs? Give their directories or keys.")
     storage = storage_from(command.storage)
-    paths = [find_run(named, storage) for named in command.runs]
+    paths = list(dict.fromkeys(find_run(named, storage) for named in command.runs))
     for path in paths:
-        if is_alive(path / "lease"):
+        if has_writer(path):
             raise InputError(f"{path} is being written by a living process: end that first. Nothing was deleted.")
     for path in paths:
         if command.yes:

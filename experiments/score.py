@@ -50,7 +50,7 @@ def read_points(path: Path) -> np.ndarray:
         try:
             rows.append([float(cell) for cell in line])
         except ValueError:
-            if number > 1:
+            if number > 1 or any(map(_is_number, line)):
                 raise InputError(f"{path}, line {number}: {','.join(line)!r} is not numbers.") from None
         if rows and len(rows[-1]) != len(rows[0]):
             raise InputError(f"{path}, line {number}: {len(rows[-1])} columns, the lines before have {len(rows[0])}.")
@@ -61,6 +61,13 @@ def read_points(path: Path) -> np.ndarray:
         line = int(np.argwhere(~np.isfinite(found))[0, 0]) + 1
         raise InputError(f"{path}: point {line} is not finite.")
     return found
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return float(cell) is not None
+    except ValueError:
+        return False
 
 
 def main(options: Options) -> None:

@@ -20,7 +20,7 @@ from genlib import InputError
 from genlib.claims import interval
 from genlib.figures.comparison import comparison
 from tuning.space import axes
-from tuning.sweep import Driver, Launching, Measured, Search, Stopping, Sweep, Swept, plan, run_sweep
+from tuning.sweep import Driver, Launching, Measured, Search, Stopping, Sweep, Swept, check, plan, run_sweep
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def run(sweep: Sweep, options: SweepOptions, across: str, by: str) -> None:
     if options.plan:
         options.console.print("\n".join(plan(sweep, launching).lines()), highlight=False, soft_wrap=True)
         return
+    check(sweep, launching)
     begin(options)
     if options.fresh and folder.exists():
         if is_alive(folder / "lease"):

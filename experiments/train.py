@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from cluster.files import RunFailed
 from cluster.mirror import ui_command
 from cluster.plan import Plan, probe
 from cluster.run import Origin, Result, Run, open_study, start_anew
@@ -20,7 +21,7 @@ from cluster.storage import find_run
 from experiments.console import Line, conclude, listener, metrics_table, print_lines, watching_run
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, begin, end
-from genlib import STUDIES, InputError, Study
+from genlib import STUDIES, Diverged, InputError, Launch, Study
 from genlib.checkpoint import checkpoints
 
 
@@ -73,7 +74,9 @@ def origin_of(options: TrainOptions, study: Study[Any]) -> Origin | None:
 def main(arguments: list[str]) -> None:
     """Train, measure, draw, mirror, and say where everything is."""
     options, study = parse(arguments)
-    launch, group = options.launch, options.group
+    group = options.group
+    launch = options.launch if group.most == 1 else Launch()
+    group.check(study)
     run = Run(study, options.root, origin=origin_of(options, study))
     if options.plan:
         have = _resources()
@@ -81,7 +84,7 @@ def main(arguments: list[str]) -> None:
         print_lines(options.console, {"run": str(run.path), "status": run.result().status})
         options.console.print("\n".join(told.lines()), highlight=False, soft_wrap=True)
         return
-    if group.most > 1 or group.gpus > 1:
+    if group.most > 1:
         Plan(1, 1, group, _resources(), 0.0).check()
     begin(options)
     if options.fresh and (aside := start_anew(run)):
@@ -100,10 +103,9 @@ def _in_process(run: Run, options: TrainOptions) -> Result:
     with on_stop(lambda name: run.mark("KILLED", f"stopped by {name}")):
         try:
             run.execute(options.launch, listener(run.study, line), any_device=options.any_device)
-        except InputError:
+        except (Diverged, RunFailed) as error:
             line.clear()
-            if run.result().status != "FAILED" or not options.json:
-                raise
+            return run.result()._replace(status="FAILED", message=str(error))
         finally:
             line.clear()
     return run.result()
@@ -121,7 +123,7 @@ def _on_workers(run: Run, options: TrainOptions) -> Result:
         ray_session(verbose=options.verbose),
         watching_run(run) if not options.verbose else nullcontext(),
     ):
-        return execute_with_workers(run, options.group, options.launch, any_device=options.any_device)
+        return execute_with_workers(run, options.group, any_device=options.any_device)
 
 
 def _resources() -> dict[str, float]:

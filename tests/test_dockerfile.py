@@ -1,4 +1,4 @@
-"""The image cannot be built here; what can be read of it is checked: its versions are the tested ones, its files exist."""
+"""The image cannot be built here; what can be read of it is checked: its versions are those tested, its files exist."""
 
 import re
 import sys

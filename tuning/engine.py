@@ -56,6 +56,8 @@ def _fit(
     driver: Driver, space: Setting, known: dict[str, tuple[Setting, int]], search: Any, count: int, stopping: bool
 ) -> None:
     """One pass of Tune over its trials."""
+    if driver.seconds_left == 0:
+        return
     quiet()
     sweep, launching, epoch = driver.sweep, driver.launching, driver.epoch
     stopped = frozenset(driver.stopped)
@@ -90,7 +92,7 @@ def _fit(
                 reuse_actors=not many,
                 search_alg=search,
                 scheduler=_scheduler(driver) if stops else FIFOScheduler(),
-                time_budget_s=driver.seconds_left or None if driver.sweep.minutes else None,
+                time_budget_s=driver.seconds_left,
             ),
             run_config=tune.RunConfig(
                 name=sweep.slug, storage_path=scratch, verbose=0, callbacks=[_Ear(driver)],

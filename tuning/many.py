@@ -1,18 +1,26 @@
-"""Many runs at once: a Ray task per run, one thread each, results as they come."""
+"""Many runs at once, without a search: a Ray task per run, results as they come."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
-from cluster.run import Run
-from cluster.session import ray_session
+from cluster.files import RunFailed, StorageFailed
+from cluster.lease import Held, Lease, exit_when_lapsed, wait_for_lapse
+from cluster.plan import Plan, words
+from cluster.run import Run, read_result
+from cluster.session import available, probe_storage, ray_session
+from cluster.stopping import on_stop
 from cluster.storage import open_storage
+from cluster.workers import Workers
 from genlib import Study
 
 
@@ -25,31 +33,72 @@ class Done(NamedTuple):
 
 
 def run_many(
-    studies: Sequence[Study[Any]], storage: str | Path, work: Callable[[Run], Any], *, cpus: int | None = None
+    studies: Sequence[Study[Any]],
+    storage: str | Path,
+    work: Callable[[Run], Any],
+    *,
+    workers: Workers | None = None,
+    cpus: int | None = None,
 ) -> Iterator[Done]:
     """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest."""
-    storage = open_storage(Path(storage).absolute())
+    workers = workers or Workers()
     distinct = list(dict.fromkeys(studies))
-    with ray_session(cpus):
-        waiting = {_work.remote(study, str(storage), work): study for study in distinct}
+    for study in distinct:
+        workers.check(study)
+    Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
+    storage = open_storage(Path(storage).absolute())
+    runs = [Run(study, storage) for study in distinct]
+    with ray_session(cpus), on_stop(lambda name: _kill_unfinished(runs, name)), _driving(storage) as driver:
+        probe_storage(storage)
+        at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
+        waiting, running = distinct[::-1], {}
         began = time.monotonic()
-        while waiting:
-            (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-            study = waiting.pop(ready)
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                study = waiting.pop()
+                needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
+                running[_work.options(**needs).remote(study, str(storage), work, str(driver))] = study
+            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            study = running.pop(ready)
             try:
                 value = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None  # the sentence itself, not the remote traceback
-            done = len(distinct) - len(waiting)
-            minutes = (time.monotonic() - began) / 60
-            left = f"{minutes:.1f} min, about {minutes / done * len(waiting):.1f} to go"
+            except ray.exceptions.RayError as error:
+                raise RunFailed(f"the process of {Run(study, storage).path} died (memory?): {error}") from error
+            done = len(distinct) - len(waiting) - len(running)
+            gone = time.monotonic() - began
+            left = f"{words(gone)}, about {words(gone / done * (len(distinct) - done))} to go"
             sys.stderr.write(f"{done}/{len(distinct)} runs done, {left}: {study.title()} {study.key()}\n")
             yield Done(study, Run(study, storage).path, value)
 
 
-@ray.remote(num_cpus=1, max_retries=3)
-def _work(study: Study[Any], storage: str, work: Callable[[Run], Any]) -> Any:
+@contextmanager
+def _driving(storage: Path) -> Iterator[Path]:
+    """A lease that says this process is alive: its tasks end with it."""
+    folder = storage / ".drivers" / uuid.uuid4().hex[:12]
+    lease = Lease.claim(folder)
+    lease.keep()
+    try:
+        yield folder
+    finally:
+        lease.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill_unfinished(runs: Sequence[Run], signal: str) -> None:
+    for run in runs:
+        if read_result(run.path).status in ("RUNNING", "KILLED"):
+            with suppress(Held, StorageFailed, OSError):  # the others are marked all the same
+                run.take_and_mark("KILLED", f"stopped by {signal}")
+
+
+@ray.remote(max_retries=3)
+def _work(study: Study[Any], storage: str, work: Callable[[Run], Any], driver: str) -> Any:
     import torch
 
     torch.set_num_threads(1)
-    return work(Run(study, storage))
+    run = Run(study, storage)
+    with exit_when_lapsed(Path(driver), 1):
+        wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
+        return work(run)

@@ -11,23 +11,26 @@ interrupted one trains on from its newest checkpoint, and whoever was stopped ea
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.files import Damaged, numbers, read_json, set_aside, write_json
-from cluster.lease import Fenced, Held, Lease, exit_when_lapsed
+from cluster.evaluations import evaluation_fields, read_evaluation
+from cluster.execution import execute
+from cluster.files import Damaged, StorageFailed, read_json, set_aside, told, write_json
+from cluster.lease import Fenced, Held, Lease, exit_when_lapsed, wait_for_lapse
 from cluster.plan import Plan, probe
 from cluster.run import Result, Run, read_result
-from cluster.session import available, ray_session
+from cluster.session import available, probe_storage, ray_session
 from cluster.stopping import on_stop
 from cluster.storage import open_storage
-from cluster.workers import Workers, execute_with_workers
-from genlib import InputError, Launch, Progress, Study
+from cluster.workers import Workers
+from genlib import InputError, Progress, Study
 from tuning.space import Space, as_words, axes, looks, settings
 
 Search = Literal["grid", "random", "optuna"]
@@ -44,7 +47,7 @@ class Sweep:
         search: every combination, `runs` random ones, or `runs` that Optuna proposes from the results so far.
         stopping: end hopeless runs early, by the study's own objective at its validations.
         seeds: the first one searches; the `confirm` best settings (0: all) are then run under the others too.
-        minutes: no further run is started after so long; 0 sets no limit.
+        minutes: runs that are not done after so long are cut, to go on with the next call; 0 sets no limit.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Sweep:
     def __post_init__(self) -> None:
         axes(self.study, self.space)
         looks(self.study, self.space)
+        if not self.slug or self.slug in (self.study.title(), "artifacts"):
+            raise InputError(f"a sweep cannot be named {self.name!r}: give it letters, and not its study's name.")
         if self.search != "grid" and self.runs < 1:
             raise InputError(f"a sweep by {self.search} search needs a number of runs: give runs.")
         if not self.evaluates and self.looks != [{}]:
@@ -101,7 +106,8 @@ class Sweep:
         return replace(self.study, **setting, **self.looks[0], seed=self.seeds[0] if seed is None else seed)
 
     def better(self, values: Sequence[float]) -> float:
-        """The best of some values."""
+        """The best of some values; one that is no number is none."""
+        values = [value for value in values if math.isfinite(value)] or [math.inf if self.mode == "min" else -math.inf]
         return min(values) if self.mode == "min" else max(values)
 
 
@@ -141,7 +147,8 @@ class Swept:
 
 
 def plan(sweep: Sweep, launching: Launching) -> Plan:
-    """What the sweep would run."""
+    """What the sweep would run, once it is known that it can."""
+    check(sweep, launching)
     have = available(launching.cpus)
     known = sweep.settings() or [{}] * sweep.runs
     confirmed = min(sweep.confirm or len(known), len(known))
@@ -153,11 +160,42 @@ def plan(sweep: Sweep, launching: Launching) -> Plan:
     return Plan(runs, len(sweep.looks), launching.workers, have, seconds).check()
 
 
+def check(sweep: Sweep, launching: Launching) -> None:
+    """Refuse what cannot work before anything is touched."""
+    Plan(1, len(sweep.looks), launching.workers, available(launching.cpus), 0.0).check()
+    for setting in sweep.settings() or [{}]:
+        launching.workers.check(sweep.with_setting(setting))
+    if launching.workers.most > 1 and sweep.stopping != "none":
+        raise InputError("runs on several workers are not stopped early: use one worker, or stopping none.")
+    known = metric_names(sweep)
+    if sweep.metric not in known:
+        raise InputError(f"there is no metric '{sweep.metric}': there are {', '.join(sorted(known))}.")
+
+
+def metric_names(sweep: Sweep) -> set[str]:
+    """What the study measures, from the smallest look at an untrained model."""
+    study = sweep.with_setting((sweep.settings() or [{}])[0])
+    model = study.model().eval().requires_grad_(False)
+    if not sweep.evaluates:
+        return {"loss", *study.validate(model, study.draws("validate"))}
+    small = {
+        name: value for name, value in type(study).preset("tiny").fields().items() if name in evaluation_fields(study)
+    }
+    tiny = replace(study, **small)
+    return {*tiny.evaluate(model, tiny.draws("evaluate")).metrics, "cpu_seconds", "updates_per_cpu_second"}
+
+
 def run_sweep(sweep: Sweep, launching: Launching, watch: Callable[[Driver], Any] | None = None) -> Swept:
     """Run it to the end, or on from where it was; `watch` is a context that shows how it goes."""
+    check(sweep, launching)
     open_storage(launching.storage)
     driver = Driver(sweep, launching)
-    with driver.holding(), on_stop(driver.settle), ray_session(launching.cpus, verbose=launching.verbose):
+    with (
+        driver.holding(),
+        ray_session(launching.cpus, verbose=launching.verbose),
+        on_stop(driver.settle),  # after Ray, which sets a handler of its own
+    ):
+        probe_storage(launching.storage)
         with watch(driver) if watch else nullcontext():
             driver.search()
             driver.confirm()
@@ -178,6 +216,7 @@ class Driver:
         self._lease: Lease | None = None
         self._record: dict[str, Any] = {}
         self._began = time.monotonic()
+        self._ended = False
 
     # -- its folder ----------------------------------------------------------------------------------------------------
 
@@ -192,9 +231,13 @@ class Driver:
         try:
             self._open()
             yield
-            self._write(status="FINISHED", ended=time.time())
+            over = self.seconds_left == 0 and self._unfinished()
+            if over:
+                self._kill_unfinished("the sweep's time was over")
+            self._write(status="KILLED" if over else "FINISHED", ended=time.time())
         except BaseException:
-            self._write(status="FAILED", ended=time.time())
+            if not self._ended:
+                self._write(status="FAILED", ended=time.time())
             raise
         finally:
             self._lease.release()
@@ -205,7 +248,7 @@ class Driver:
         asked = {
             "name": sweep.name, "study": sweep.study.title(), "fields": sweep.study.fields(),
             "space": as_words(sweep.space), "metric": sweep.metric, "mode": sweep.mode, "search": sweep.search,
-            "stopping": sweep.stopping, "seeds": list(sweep.seeds), "runs": sweep.runs, "confirm": sweep.confirm,
+            "stopping": sweep.stopping,
         }  # fmt: skip
         asked["fields"] = {k: list(v) if isinstance(v, tuple) else v for k, v in asked["fields"].items()}
         try:
@@ -216,23 +259,33 @@ class Driver:
             set_aside(path)
             known = {}
         same = all(known.get(name) == value for name, value in asked.items())
-        self.stopped = dict(known.get("stopped", {}))
+        if sweep.stopping == known.get("stopping"):
+            self.stopped = dict(known.get("stopped", {}))
         proposed = known.get("settings", []) if same else []
+        asked |= {"seeds": list(sweep.seeds), "runs": sweep.runs, "confirm": sweep.confirm}
         self._record = asked | {"settings": proposed, "began": known.get("began", time.time()), "status": "RUNNING"}
         self._write()
 
     def _write(self, **news: Any) -> None:
         self._record |= news | {"stopped": self.stopped}
-        write_json(self.folder / "sweep.json", self._record)
+        with told(self.folder):
+            write_json(self.folder / "sweep.json", self._record)
 
     def settle(self, signal: str) -> None:
         """A signal ends the driver: every run that has not finished is taken over and marked."""
-        for key, (setting, seed) in list(self.tried.items()):
-            run = self.run(setting, seed)
-            if read_result(run.path).status in ("RUNNING", "KILLED"):
-                run.take_and_mark("KILLED", f"stopped by {signal}")
-            assert key == run.key
+        self._ended = True
+        self._kill_unfinished(f"stopped by {signal}")
         self._write(status="KILLED", ended=time.time())
+
+    def _unfinished(self) -> bool:
+        statuses = [read_result(self.run(*tried).path).status for tried in self.tried.values()]
+        return len(statuses) < self.expected or any(status not in ("FINISHED", "FAILED") for status in statuses)
+
+    def _kill_unfinished(self, why: str) -> None:
+        for run in [self.run(*tried) for tried in list(self.tried.values())]:
+            if read_result(run.path).status in ("RUNNING", "KILLED"):
+                with suppress(Held, StorageFailed, OSError):  # the others are marked all the same
+                    run.take_and_mark("KILLED", why)
 
     def run(self, setting: dict[str, Any], seed: int) -> Run:
         """One of its runs."""
@@ -260,7 +313,11 @@ class Driver:
         """The best settings, under the other seeds."""
         from tuning.engine import tune_settings
 
-        settings = [setting for setting, seed in self.tried.values() if seed == self.sweep.seeds[0]]
+        settings = [
+            setting
+            for key, (setting, seed) in self.tried.items()
+            if key not in self.stopped and read_result(self.run(setting, seed).path).status == "FINISHED"
+        ]
         if self.sweep.confirm:
             varied = [name for name in self.sweep.space if name not in self.sweep.looks[0]]
             best = [{name: row.fields[name] for name in varied} for row in self.swept().rows]
@@ -286,8 +343,7 @@ class Driver:
         if read_result(run.path).status == "FINISHED":
             return  # it had only told its numbers again
         if self.seconds_left == 0:
-            run.take_and_mark("KILLED", "the sweep's time was over")
-            return
+            return  # its time was over, not its hope
         run.take_and_mark("FINISHED", "", stopped_early=step)
         self.stopped[key] = step
         self._write()
@@ -312,14 +368,20 @@ class Driver:
         results = []
         for setting, seed in self.tried.values():
             run = self.run(setting, seed)
-            results.append(read_result(run.path))
+            result = read_result(run.path)
+            if result.status == "NEW":
+                continue  # the time was over before its turn
+            results.append(result._replace(status="KILLED") if result.status == "RUNNING" else result)
             if results[-1].status != "FINISHED" or run.key in self.stopped:
                 continue
             for look in self.sweep.looks:
                 study = replace(run.study, **look)
                 metrics = results[-1].metrics
                 if self.sweep.evaluates:
-                    metrics = numbers(read_json(run.evaluation_folder(study) / "metrics.json")["metrics"])
+                    known = read_evaluation(run.evaluation_folder(study))
+                    if known is None:
+                        continue  # asked for since, and not yet done
+                    metrics = known
                 every = setting | look
                 row = rows.setdefault(str(every), Measured(every, replace(study, seed=self.sweep.seeds[0]), {}))
                 row.metrics[seed] = metrics
@@ -327,12 +389,10 @@ class Driver:
 
         def merit(row: Measured) -> tuple[int, float]:
             values = row.values(self.sweep.metric)
-            return -len(values), sign * sum(values) / len(values) if values else float("inf")
+            mean = sign * sum(values) / len(values) if values else math.inf
+            return -len(values), mean if math.isfinite(mean) else math.inf
 
         measured = [row for row in rows.values() if row.metrics]
-        if measured and not any(row.values(self.sweep.metric) for row in measured):
-            has = ", ".join(sorted(measured[0].metrics[next(iter(measured[0].metrics))]))
-            raise InputError(f"there is no metric '{self.sweep.metric}': there are {has}.")
         return Swept(results, sorted(measured, key=merit), dict(self.stopped), self.folder)
 
     def record_best(self, **news: Any) -> None:
@@ -351,9 +411,14 @@ def execute_trial(
 ) -> dict[str, Any]:
     """One run, in the trial's own process or on workers of its own; what it reached, whatever happened."""
     folder = launching.storage / sweep.slug
-    run = Run(study, launching.storage, sweep=sweep.slug, taking_over=True)
+    run = Run(study, launching.storage, sweep=sweep.slug)
     views = [replace(study, **look) for look in sweep.looks]
     objective = study.objective[0]
+
+    def listen(progress: Progress) -> None:
+        if report and objective in progress.metrics:
+            report(progress.step, progress.metrics[objective])
+
     with exit_when_lapsed(folder / "lease", driver):
         if report and (run.path / "journal").exists():
             for step, value in zip(*(series.tolist() for series in run.history().series(objective)), strict=True):
@@ -361,7 +426,17 @@ def execute_trial(
         if stopped:
             return {}
         try:
-            metrics = _execute(run, views, sweep.evaluates, launching, report, objective)
+            while True:
+                # An orphan of an earlier driver ends by itself; another trial with the same setting does the work.
+                wait_for_lapse(run.path / "lease")
+                try:
+                    metrics = execute(
+                        run, launching.workers, listen, device=launching.device, looks=views,
+                        evaluation=sweep.evaluates, any_device=launching.any_device,
+                    )  # fmt: skip
+                    break
+                except Held:
+                    continue
         except Fenced:  # the driver, or another one, has taken the run over
             return {}
         except Exception as error:  # the run has failed, and says so in its directory; the sweep goes on
@@ -369,32 +444,3 @@ def execute_trial(
                 run.take_and_mark("FAILED", f"{type(error).__name__}: {error}")
             return {}
     return {"value": sweep.better([found[sweep.metric] for found in metrics])} if sweep.metric in metrics[0] else {}
-
-
-def _execute(
-    run: Run,
-    views: list[Study[Any]],
-    evaluation: bool,
-    launching: Launching,
-    report: Callable[[int, float], None] | None,
-    objective: str,
-) -> list[dict[str, float]]:
-    import torch
-
-    def listen(progress: Progress) -> None:
-        if report and objective in progress.metrics:
-            report(progress.step, progress.metrics[objective])
-
-    if launching.workers.most == 1:
-        torch.set_num_threads(1)
-        launch = Launch(device=launching.device)
-        run.execute(launch, listen, looks=views, figures=False, evaluation=evaluation, any_device=launching.any_device)
-    else:
-        result = execute_with_workers(
-            run, launching.workers, looks=views, figures=False, evaluation=evaluation, any_device=launching.any_device
-        )
-        if result.status != "FINISHED":
-            raise InputError(result.message)
-    if not evaluation:
-        return [run.result().metrics]
-    return [numbers(read_json(run.evaluation_folder(view) / "metrics.json")["metrics"]) for view in views]

@@ -12,6 +12,7 @@ started beside the first run, outlives a killed one until its status is settled 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -23,13 +24,20 @@ from cluster.files import Damaged, read_json
 from cluster.lease import is_alive
 from genlib import InputError
 
-FOLDER = ".mirror"
-"""Inside the storage: the process's lease, its cursor and its log."""
+FOLDER, CURSOR = ".mirror", "shown.json"
 
 
 def tracking_uri(storage: Path) -> str:
     """The server that the environment names, or the storage folder's own SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    return uri
+
+
+def mirror_folder(storage: Path) -> Path:
+    """Where the process for this storage and this MLflow keeps its lease, its cursor and its log."""
+    return storage / FOLDER / hashlib.sha256(tracking_uri(storage).encode()).hexdigest()[:12]
 
 
 def without_password(uri: str) -> str:
@@ -50,8 +58,10 @@ def refuse_unusable(storage: Path) -> str | None:
     """Raise for an address that answers with an error; a sentence where nothing answers, which may change."""
     uri = tracking_uri(storage)
     shown = without_password(uri)
-    if uri.startswith(("file:", "/", ".")):
-        raise InputError(f"MLflow no longer keeps runs in a folder ({shown}): set MLFLOW_TRACKING_URI to sqlite:///….")
+    if "://" not in uri or uri.startswith("file:"):
+        raise InputError(
+            f"MLflow keeps no runs in a folder ({shown}): set MLFLOW_TRACKING_URI to sqlite:///… or http://…."
+        )
     if not uri.startswith("http"):
         return None
     import requests
@@ -77,10 +87,14 @@ def refuse_unusable(storage: Path) -> str | None:
     return None
 
 
-def start_mirror(storage: Path) -> None:
-    """Start the process if none is alive. It is nobody's child, so that it survives whoever started it."""
-    folder = storage / FOLDER
-    if is_alive(folder / "lease"):
+def start_mirror(storage: Path, *, again: bool = False) -> None:
+    """Start the process if none is alive. It is nobody's child, so that it survives whoever started it.
+
+    Arguments:
+        again: in place of one that is alive, and from nothing: everything is looked up and sent once more.
+    """
+    folder = mirror_folder(storage)
+    if is_alive(folder / "lease") and not again:
         return
     folder.mkdir(parents=True, exist_ok=True)
     root = str(Path(__file__).parents[2])
@@ -88,19 +102,22 @@ def start_mirror(storage: Path) -> None:
     orphan = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
     with open(folder / "log.txt", "a") as log:
         subprocess.run(
-            [sys.executable, "-S", "-E", "-c", orphan, sys.executable, "-m", "cluster.mirror", str(storage)],
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            [sys.executable, "-S", "-E", "-c", orphan, sys.executable, "-m", "cluster.mirror", str(storage),
+             *(["again"] if again else [])],
+            env=os.environ
+            | {"MLFLOW_TRACKING_URI": tracking_uri(storage), "PYTHONPATH": path}
+            | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, cwd=folder,
         )  # fmt: skip
 
 
 def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
     """Wait until everything up to this moment is in MLflow; a sentence where that is not to be had now."""
-    asked = time.time()
+    asked, folder = time.time(), mirror_folder(storage)
     started = 0.0
     while time.time() - asked < seconds:
         try:
-            state = read_json(storage / FOLDER / "state.json")
+            state = read_json(folder / "state.json")
         except (FileNotFoundError, Damaged):
             state = {}
         if state.get("began", 0) > asked:
@@ -108,8 +125,8 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
                 return None
             shown = without_password(tracking_uri(storage))
             return f"MLflow at {shown} does not take it now ({state['error']}): the mirror goes on trying."
-        if not is_alive(storage / FOLDER / "lease") and time.time() - started > 10:
+        if not is_alive(folder / "lease") and time.time() - started > 10:
             start_mirror(storage)
             started = time.time()
         time.sleep(0.1)
-    return f"the mirror is not done yet: see {storage / FOLDER / 'log.txt'}."
+    return f"the mirror is not done yet: see {folder / 'log.txt'}."

@@ -6,4 +6,4 @@ from pathlib import Path
 from cluster.mirror.process import mirror_until_done
 
 if __name__ == "__main__":
-    mirror_until_done(Path(sys.argv[1]))
+    mirror_until_done(Path(sys.argv[1]), again=sys.argv[2:] == ["again"])

@@ -6,7 +6,6 @@ each of its runs a child, and each evaluation of a run beyond its default one a 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,17 @@ from cluster.evaluations import MANIFEST, evaluation_fields
 from cluster.files import Damaged, numbers, read_json, unsealed, write_json
 from cluster.journal import read_rows
 from cluster.lease import is_alive
-from cluster.mirror import FOLDER, tracking_uri
+from cluster.mirror import CURSOR, mirror_folder, tracking_uri
 from cluster.mirror.model import show_model
-from cluster.mirror.store import Row, Store
+from cluster.mirror.store import KEY, Row, Store
 from cluster.record import rebuild
 from cluster.run import read_result
 from cluster.storage import MARK, run_folders, sweep_folders
 from genlib import InputError
 
 Entry = dict[str, Any]
+GIVE_UP = 3
+"""Folders in one pass that may fail."""
 
 
 class Mirror:
@@ -34,13 +35,16 @@ class Mirror:
         artifacts = (storage / "artifacts").as_uri() if not uri.startswith("http") else None
         self.storage, self.store = storage, Store(uri, artifacts)
         self._id = read_json(storage / MARK)["id"]
-        self._path = storage / FOLDER / f"shown-{hashlib.sha256(uri.encode()).hexdigest()[:12]}.json"
+        self._path = mirror_folder(storage) / CURSOR
+        self.error = ""
         self._shown: dict[str, Entry] = self._load()
         self._forget_what_is_gone()
 
     def bring_everything(self) -> bool:
         """Show what is new; True where anything was."""
         read_json(self.storage / MARK)  # a storage that is not mounted is not an empty one
+        self.error = ""
+        self._failures = 0
         changed = self._drop_what_was_deleted()
         for folder in sweep_folders(self.storage):
             changed |= self._guarded(self._sweep, folder)
@@ -54,6 +58,10 @@ class Mirror:
         """A run directory that is gone takes its run in MLflow along (where it can be restored)."""
         gone = [place for place in self._shown if not (self.storage / place).exists()]
         for place in gone:
+            path = self.storage / place
+            if any((self.storage / ".aside").glob(f"aside-{path.name}-*")) and self._shown[place]:
+                self._retire(path)  # begun anew
+                continue
             entry = self._shown.pop(place)
             for run in (entry.get("run"), *(found["run"] for found in entry.get("evaluations", {}).values())):
                 if run:
@@ -111,7 +119,10 @@ class Mirror:
             mark = (folder / MANIFEST).stat().st_mtime_ns
             if done.get(folder.name, {}).get("mark") == mark:
                 continue
-            content = read_json(folder / "metrics.json")
+            try:
+                content = read_json(folder / "metrics.json")
+            except (Damaged, FileNotFoundError):  # the next command on the run makes it anew
+                continue
             ended = int((folder / "metrics.json").stat().st_mtime * 1000)
             run = entry["run"]
             if folder.name != default:
@@ -158,11 +169,14 @@ class Mirror:
     # -- sweeps --------------------------------------------------------------------------------------------------------
 
     def _sweep(self, folder: Path) -> bool:
+        sweep = read_json(folder / "sweep.json")
+        if self._shown.get(folder.name, {}).get("began") not in (None, sweep["began"]):
+            self._retire(folder)
         entry = self._shown.setdefault(folder.name, {})
         if "run" in entry:
             return False
-        sweep = read_json(folder / "sweep.json")
-        key = f"{self._id}/{folder.name}"
+        entry["began"] = sweep["began"]
+        key = self._key(folder)
         entry["run"] = self.store.run(sweep["study"], key, name=sweep["name"], began=int(sweep["began"] * 1000))
         entry["experiment"] = sweep["study"]
         space = {name: " | ".join(map(str, values)) for name, values in sweep["space"].items()}
@@ -209,11 +223,21 @@ class Mirror:
             return False
         except FileNotFoundError as error:
             if not str(error.filename).startswith(str(folder)):
-                raise
+                self._count(error)
             return False  # being moved aside, or half made
+        except Exception as error:
+            self._count(error)
+            return False
         if changed:
             write_json(self._path, {"shown": self._shown})
         return changed
+
+    def _count(self, error: Exception) -> None:
+        """One folder's trouble stops no other; but where MLflow is away, asking for every folder takes for ever."""
+        self.error = self.error or f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+        self._failures += 1
+        if self._failures == GIVE_UP:
+            raise error
 
     def _load(self) -> dict[str, Entry]:
         try:
@@ -236,10 +260,13 @@ class Mirror:
     def _retire(self, path: Path) -> None:
         """The run was started anew: what MLflow shows is the old one's, and says so from now on."""
         entry = self._shown.pop(self._place(path))
-        self.store.tags(
-            entry["run"], {"genlib.run": f"{self._key(path)} until {time.time():.0f}", "genlib.replaced": "yes"}
-        )
-        self.store.status(entry["run"], "KILLED" if entry.get("status") == "RUNNING" else entry["status"], None)
+        replaced = {entry["run"]: self._key(path)}
+        for name, found in entry.get("evaluations", {}).items():
+            replaced.setdefault(found["run"], f"{self._key(path)}/{name}")
+        for run, key in replaced.items():
+            self.store.tags(run, {KEY: f"{key} until {time.time():.0f}", "genlib.replaced": "yes"})
+        if entry.get("status", (entry.get("stamp") or ["RUNNING"])[0]) == "RUNNING":
+            self.store.status(entry["run"], "KILLED", None)
 
     def _entry(self, path: Path) -> Entry:
         return self._shown.setdefault(self._place(path), {})

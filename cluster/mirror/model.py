@@ -11,6 +11,7 @@ import torch
 from cluster.mirror.store import Store
 from cluster.record import packages
 from cluster.run import open_run
+from genlib import InputError
 
 
 def show_model(store: Store, run: str, path: Path) -> str:
@@ -21,7 +22,10 @@ def show_model(store: Store, run: str, path: Path) -> str:
     shown = store.client.get_run(run)
     if shown.outputs and shown.outputs.model_outputs:
         return ""
-    trained = open_run(path)
+    try:
+        trained = open_run(path)
+    except InputError as error:  # a damaged checkpoint: the next command on the run mends it
+        return str(error)
     example = trained.study.example()
     versions = packages()
     # Named by us: otherwise MLflow imports the model in another process to find out, which takes many seconds.

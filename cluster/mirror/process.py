@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cluster.files import write_json
 from cluster.lease import Held, Lease, is_alive
-from cluster.mirror import FOLDER
+from cluster.mirror import CURSOR, mirror_folder
+from cluster.run import has_writer
 from cluster.storage import run_folders, sweep_folders
 
 LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
@@ -18,13 +19,17 @@ LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
 long it tries when nothing runs any more: after that the next command, or `experiments/mirror.py`, takes it up again."""
 
 
-def mirror_until_done(storage: Path) -> None:
+def mirror_until_done(storage: Path, *, again: bool = False) -> None:
     """Bring MLflow up to date until nothing lives and nothing is left to show."""
+    folder = mirror_folder(storage)
     while True:
         try:
-            lease = Lease.claim(storage / FOLDER / "lease")
+            lease = Lease.claim(folder / "lease", force=again)
         except Held:
             return
+        if again:
+            (folder / CURSOR).unlink(missing_ok=True)
+        again = False
         lease.keep()
         try:
             _work(storage, lease)
@@ -35,15 +40,22 @@ def mirror_until_done(storage: Path) -> None:
             return
 
 
+def pause(seconds: float, error: str, wait: float) -> float:
+    """How long to rest after a pass that took so long: at most a fifth of the time is spent looking."""
+    return min(2 * wait, LONGEST_WAIT) if error else max(LOOK, 4 * seconds)
+
+
 def something_lives(storage: Path) -> bool:
     """Whether a run or a sweep has a living writer."""
-    return any(is_alive(path / "lease") for folders in (run_folders, sweep_folders) for path in folders(storage))
+    return any(map(has_writer, run_folders(storage))) or any(
+        is_alive(path / "lease") for path in sweep_folders(storage)
+    )
 
 
 def _work(storage: Path, lease: Lease) -> None:
     from cluster.mirror.bring import Mirror
 
-    os.nice(15)
+    os.nice(19)
     mirror: Mirror | None = None
     quiet, wait = time.monotonic(), LOOK
     while True:
@@ -53,16 +65,22 @@ def _work(storage: Path, lease: Lease) -> None:
         try:
             mirror = mirror or Mirror(storage)
             changed = mirror.bring_everything()
+            error = mirror.error
         except Exception as failure:  # whatever MLflow, the network or a disk says: training must not notice
             error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:300]
             sys.stderr.write(f"{time.ctime()} {error}\n{traceback.format_exc() if wait == LOOK else ''}")
             sys.stderr.flush()
-            mirror = None
-        write_json(storage / FOLDER / "state.json", {"began": began, "ended": time.time(), "error": error})
-        lives = something_lives(storage)
+        if error:
+            mirror = None  # what it remembers may be wrong
+        lives = True
+        try:
+            write_json(mirror_folder(storage) / "state.json", {"began": began, "ended": time.time(), "error": error})
+            lives = something_lives(storage)
+        except OSError as failure:  # a full disk, a storage that is away: it may come back
+            error = error or str(failure)
         if changed or lives:
             quiet = time.monotonic()
         if time.monotonic() - quiet > (PATIENCE if error else LINGER):
             return
-        wait = min(2 * wait, LONGEST_WAIT) if error else LOOK
+        wait = pause(time.time() - began, error, wait)
         time.sleep(wait)

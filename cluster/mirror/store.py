@@ -126,11 +126,15 @@ class Store:
             self.client.log_batch(run, tags=strange)
 
     def tags(self, run: str, tags: Mapping[str, Any]) -> None:
-        """Tags, empty ones left out."""
+        """Tags; an empty one is taken away if it was there."""
         from mlflow.entities import RunTag
 
         listed = [RunTag(name, str(value)[:5_000]) for name, value in tags.items() if value not in (None, "")]
         self.client.log_batch(run, tags=listed)
+        empty = {name for name, value in tags.items() if value in (None, "")}
+        if empty:
+            for name in empty & set(self.client.get_run(run).data.tags):
+                self.client.delete_tag(run, name)
 
     def inputs(self, run: str, data: Mapping[str, Mapping[str, Any]], name: str) -> None:
         """The data sets a run saw, by their hashes."""

@@ -1,4 +1,4 @@
-"""`ray job submit` against a head with a token: refused without storage, stopped within its three seconds, continued."""
+"""`ray job submit` against a head with a token: refused without storage, stopped in its three seconds, continued."""
 
 import os
 import secrets

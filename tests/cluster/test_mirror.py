@@ -130,6 +130,28 @@ def test_a_run_that_died_is_settled_and_comes_back(tmp_path):
     assert [step for step, *_ in history["loss"]] == [10, 20, 30, 40]
 
 
+def test_what_is_no_longer_so_is_no_longer_said(run):
+    mirror = mirrored(run.storage)
+    (entry,) = mirror._shown.values()
+    mirror.store.tags(entry["run"], {"genlib.message": "stopped", "genlib.key": run.key})
+    mirror.store.tags(entry["run"], {"genlib.message": None, "genlib.key": run.key})
+    assert "genlib.message" not in mirror.store.client.get_run(entry["run"]).data.tags
+
+
+def test_one_folder_in_trouble_stops_no_other(tmp_path, monkeypatch):
+    runs = [Run(replace(STUDY, seed=seed), tmp_path) for seed in (0, 1)]
+    for run in runs:
+        run.execute(figures=False)
+    from cluster.mirror.bring import Mirror
+
+    first = sorted(run.path for run in runs)[0]
+    bring = Mirror._run
+    monkeypatch.setattr(Mirror, "_run", lambda self, path: 1 / 0 if path == first else bring(self, path))
+    mirror = mirrored(tmp_path)
+    assert mirror.error.startswith("ZeroDivisionError")
+    assert len(everything(tmp_path)) == 1
+
+
 def test_numbers_that_are_none_become_tags(tmp_path):
     from cluster.mirror.store import Row, Store
 
@@ -177,6 +199,6 @@ def test_addresses_that_cannot_work_are_refused(tmp_path, monkeypatch):
     server.server_close()
     assert "does not answer" in refuse_unusable(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
-    with pytest.raises(InputError, match="no longer keeps runs in a folder"):
+    with pytest.raises(InputError, match="keeps no runs in a folder"):
         refuse_unusable(tmp_path)
     assert without_password("http://me:secret@host:5000/x") == "http://me:…@host:5000/x"

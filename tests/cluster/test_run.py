@@ -120,6 +120,25 @@ def test_looks_are_evaluated_from_one_training(tmp_path):
     assert len(list((run.path / "evaluations").iterdir())) == 2
 
 
+def test_a_run_begun_with_other_evaluation_fields_finishes_all_the_same(tmp_path):
+    run = Run(STUDY, tmp_path)
+    with pytest.raises(Killed):
+        run.train(listener=kill_at(20))
+    other = Run(replace(STUDY, sampling_steps=3), tmp_path)
+    (metrics,) = other.execute(figures=False)
+    assert other.result().status == "FINISHED"
+    assert other.result().metrics["sliced_wasserstein"] != metrics["sliced_wasserstein"]  # of the fields first asked
+
+
+def test_a_damaged_study_json_is_made_anew(tmp_path, capsys):
+    run = Run(STUDY, tmp_path)
+    train(run)
+    (run.path / "study.json").write_text("{")
+    train(run)
+    assert open_run(run.path).study == STUDY
+    assert "is damaged" in capsys.readouterr().err
+
+
 def test_unfinished_runs_and_unwritable_storage_are_refused(tmp_path):
     run = Run(STUDY, tmp_path / "runs")
     with pytest.raises(Killed):
@@ -209,8 +228,10 @@ def test_another_kind_of_device_needs_to_be_wanted(tmp_path):
     (segment,) = (run.path / "journal").glob("*.jsonl")
     head, *lines = segment.read_text().splitlines()
     segment.write_text("\n".join([sealed({**unsealed(head), "device": "cuda"}), *lines]) + "\n")
+    before = run.result()
     with pytest.raises(InputError, match=r"begun on cuda, and this is cpu.*--any-device"):
         run.train()
+    assert run.result() == before  # refused: nothing has changed
     run.train(any_device=True)
     assert run.history().rows[-1][0] == 40
 

@@ -72,9 +72,10 @@ def end_mirror(storage):
     """The mirror outlives the script; these tests do not wait for that."""
     from cluster.lease import read_holder
 
-    holder = read_holder(storage / ".mirror" / "lease")
-    if holder is not None and holder["alive"]:
-        os.kill(holder["pid"], signal.SIGTERM)
+    for lease in storage.glob(".mirror/*/lease"):
+        holder = read_holder(lease)
+        if holder is not None and holder["alive"]:
+            os.kill(holder["pid"], signal.SIGTERM)
 
 
 def test_unusable_storage_is_refused(tmp_path):

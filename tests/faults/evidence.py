@@ -156,11 +156,15 @@ def finish(script, *arguments, seconds=300, **more):
     )  # fmt: skip
 
 
+def mirror_folder(storage):
+    """Where the mirror of a storage keeps its lease and its state; it speaks to one MLflow in these tests."""
+    return next(Path(storage).glob(f"{FOLDER}/*"), Path(storage) / FOLDER / "none")
+
+
 def mirror_pid(storage):
     """The living mirror's process, or None."""
-    folder = Path(storage) / FOLDER / "lease"
     try:
-        newest = max(folder.glob("*.json"), key=lambda path: path.name)
+        newest = max((mirror_folder(storage) / "lease").glob("*.json"), key=lambda path: path.name)
         process = psutil.Process(json.loads(newest.read_text())["pid"])
         return process if "cluster.mirror" in process.cmdline() and str(storage) in process.cmdline() else None
     except (ValueError, KeyError, FileNotFoundError, psutil.Error):
@@ -202,14 +206,14 @@ def wait_for(condition, seconds, step=0.01):
 
 def mirror_said(storage):
     """The end of the mirror's log, for a failure."""
-    log = Path(storage) / FOLDER / "log.txt"
+    log = mirror_folder(storage) / "log.txt"
     return log.read_text()[-2_000:] if log.exists() else ""
 
 
 def mirror_state(storage):
     """When the mirror last looked, and what went wrong."""
     try:
-        return read_json(Path(storage) / FOLDER / "state.json")
+        return read_json(mirror_folder(storage) / "state.json")
     except (FileNotFoundError, Damaged):
         return {}
 

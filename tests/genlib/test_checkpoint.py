@@ -1,6 +1,5 @@
 """Checkpoints are whole or refused, and belong to one study."""
 
-
 import pytest
 import torch
 

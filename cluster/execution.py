@@ -1,0 +1,40 @@
+"""A run, wherever it is to run: in this process, or on workers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.evaluations import read_evaluation
+from cluster.files import RunFailed
+from cluster.run import Listener, Run
+from cluster.workers import Workers, execute_with_workers
+from genlib import Launch, Study
+
+
+def execute(
+    run: Run,
+    workers: Workers,
+    listener: Listener | None = None,
+    *,
+    device: str = "cpu",
+    looks: Sequence[Study[Any]] = (),
+    figures: bool = False,
+    evaluation: bool = True,
+    any_device: bool = False,
+) -> list[dict[str, float]]:
+    """Train and evaluate; the metrics of every look, or those of the journal where nothing is evaluated."""
+    looks = tuple(looks) or (run.study,)
+    asked: dict[str, Any] = {"looks": looks, "figures": figures, "evaluation": evaluation, "any_device": any_device}
+    if workers.most == 1:
+        import torch
+
+        torch.set_num_threads(1)
+        run.execute(Launch(device=device), listener, **asked)
+    else:
+        result = execute_with_workers(run, workers, **asked)
+        if result.status != "FINISHED":
+            raise RunFailed(result.message)
+    if not evaluation:
+        return [run.result().metrics]
+    return [read_evaluation(run.evaluation_folder(look)) or {} for look in looks]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import uuid
 import zlib
@@ -103,6 +104,11 @@ def set_aside(path: Path, folder: Path | None = None) -> Path:
     aside.parent.mkdir(parents=True, exist_ok=True)
     path.rename(aside)
     return aside
+
+
+def scrubbed(text: str) -> str:
+    """A text as it may be kept and shown: without the passwords in its addresses."""
+    return re.sub(r"(://[^:/@\s]+):[^/@\s]+@", r"\1:…@", text)
 
 
 # -- JSON that notices a flipped bit -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster.files import scrubbed
 from genlib import InputError, Study
 
 FORMAT = 1
@@ -33,7 +34,7 @@ def describe(study: Study[Any]) -> dict[str, Any]:
         "packages": packages(),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "data": digests(study),
-        "command": " ".join(sys.argv),
+        "command": scrubbed(" ".join(sys.argv)),
     }
 
 

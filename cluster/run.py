@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import genlib
 from cluster.evaluations import evaluate, evaluation_fields, evaluation_key, read_evaluation
-from cluster.files import Damaged, RunFailed, StorageFailed, numbers, read_json, set_aside, told, write_json
+from cluster.files import Damaged, RunFailed, StorageFailed, numbers, read_json, scrubbed, set_aside, told, write_json
 from cluster.journal import Journal, copy_rows, is_damaged, read_history, read_rows, read_segments
 from cluster.lease import Fenced, Lease, is_alive, refuse_held
 from cluster.record import describe, rebuild, source_hash
@@ -375,7 +375,12 @@ class Run:
         if self._lease is not None:
             self._lease.check()
         content = {"status": status, "key": self.key, "metrics": metrics or {}, "evaluation": evaluation}
-        content |= {"message": message, "stopped_early": stopped_early, "notes": self.notes, "ended": time.time()}
+        content |= {
+            "message": scrubbed(message),
+            "stopped_early": stopped_early,
+            "notes": self.notes,
+            "ended": time.time(),
+        }
         with told(self.path):
             write_json(self.path / "result.json", content)
 

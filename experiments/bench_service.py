@@ -51,7 +51,8 @@ def ours(folder: Path) -> None:
     """The sweep as our scripts run it."""
     from experiments.launching import Options as Launch
     from experiments.launching import begin, end
-    from tuning.sweep import Launching, Sweep, run_sweep
+    from tuning.driver import run_sweep
+    from tuning.sweep import Launching, Sweep
 
     options = Launch(storage=folder / "runs")
     begin(options)

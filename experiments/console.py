@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +17,9 @@ from cluster.journal import last_row
 from cluster.plan import words
 from cluster.run import Result, Run, read_result
 from genlib import Progress, Study
-from tuning.sweep import Driver
+
+if TYPE_CHECKING:
+    from tuning.driver import Driver
 
 SELDOM = 10.0
 """Seconds between lines where there is no terminal to rewrite one on."""

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cluster.mirror import refuse_unusable, start_mirror, wait_until_shown
 from cluster.plan import Plan, probe
-from cluster.run import Run, start_anew
+from cluster.run import Result, Run, start_anew
 from cluster.storage import open_storage, storage_from
 from cluster.workers import Workers
 from genlib import InputError, Launch
@@ -98,10 +98,11 @@ def launched(options: Options, runs: Sequence[Run]) -> bool:
     return False
 
 
-def end(options: Options) -> None:
-    """Wait until MLflow shows it all, unless MLflow does not answer."""
+def end(options: Options, results: Sequence[Result] = ()) -> None:
+    """Wait until MLflow shows it all, unless MLflow does not answer; not for long where something has failed."""
+    whole = all(result.status == "FINISHED" for result in results)
     try:
-        late: Any = wait_until_shown(options.root)
+        late: Any = wait_until_shown(options.root, seconds=120 if whole else 10)
     except KeyboardInterrupt:
         late = "not waiting for the mirror: it goes on by itself."
     if late:

@@ -19,8 +19,9 @@ from experiments.launching import Options, begin, end
 from genlib import InputError
 from genlib.claims import interval
 from genlib.figures.comparison import comparison
+from tuning.driver import Driver, run_sweep
 from tuning.space import axes
-from tuning.sweep import Driver, Launching, Measured, Search, Stopping, Sweep, Swept, check, plan, run_sweep
+from tuning.sweep import Launching, Measured, Search, Stopping, Sweep, Swept, check, plan
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ def run(sweep: Sweep, options: SweepOptions, across: str, by: str) -> None:
         drivers.append(driver)
         return watching_sweep(driver)
 
-    swept = run_sweep(sweep, launching, watch)
+    swept = run_sweep(sweep, launching, watch, checked=True)
     lines = {}
     if swept.rows:
         options.console.print(table(sweep, swept))
         lines = show(sweep, swept, drivers[0], across, by)
-    end(options)
+    end(options, swept.results)
     print_lines(options.console, lines | {"runs": str(folder), "compare": ui_command(options.root)})
     conclude(swept.results, as_json=options.json)
 

@@ -92,8 +92,8 @@ def main(arguments: list[str]) -> None:
     result = _in_process(run, options) if group.most == 1 else _on_workers(run, options)
     if result.status == "FINISHED":
         options.console.print(metrics_table(f"{study.title()} {run.key}", result.metrics))
-    end(options)
-    print_lines(options.console, {"run": str(run.path), "figures": f"{run.path}/evaluations"})
+    end(options, [result])
+    print_lines(options.console, {"run": str(run.path), "figures": f"{run.evaluation_folder(study)}/figures"})
     print_lines(options.console, {"compare": ui_command(options.root)})
     conclude([result], as_json=options.json)
 

@@ -13,8 +13,9 @@ from cluster.plan import Plan, upload_bytes
 from cluster.run import Run, read_result
 from cluster.workers import Workers
 from genlib import InputError, PointDiffusion
+from tuning.driver import run_sweep
 from tuning.space import looks, settings
-from tuning.sweep import Launching, Sweep, plan, run_sweep
+from tuning.sweep import Launching, Sweep, plan
 
 TINY = PointDiffusion.preset("tiny", samples=100, likelihood_points=20)
 SPACE = {"schedule": ["exp3", "exp5"], "sampling_steps": [2, 4, 8]}

@@ -11,8 +11,9 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from cluster.plan import Plan
 from cluster.session import quiet, resources
+from tuning.driver import Driver
 from tuning.space import training_axes
-from tuning.sweep import Driver, execute_trial
+from tuning.trial import execute_trial
 
 Setting = dict[str, Any]
 

@@ -18,9 +18,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-from cluster.files import Damaged, read_json
+from cluster.files import Damaged, read_json, scrubbed
 from cluster.lease import is_alive
 from genlib import InputError
 
@@ -40,24 +39,16 @@ def mirror_folder(storage: Path) -> Path:
     return storage / FOLDER / hashlib.sha256(tracking_uri(storage).encode()).hexdigest()[:12]
 
 
-def without_password(uri: str) -> str:
-    """The address as it may be shown."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return uri
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:…@{parts.netloc.rpartition('@')[2]}"))
-
-
 def ui_command(storage: Path) -> str:
     """What shows the mirror: a command, or the server's address."""
     uri = tracking_uri(storage)
-    return without_password(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    return scrubbed(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
 def refuse_unusable(storage: Path) -> str | None:
     """Raise for an address that answers with an error; a sentence where nothing answers, which may change."""
     uri = tracking_uri(storage)
-    shown = without_password(uri)
+    shown = scrubbed(uri)
     if "://" not in uri or uri.startswith("file:"):
         raise InputError(
             f"MLflow keeps no runs in a folder ({shown}): set MLFLOW_TRACKING_URI to sqlite:///… or http://…."
@@ -123,7 +114,7 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
         if state.get("began", 0) > asked:
             if not state["error"]:
                 return None
-            shown = without_password(tracking_uri(storage))
+            shown = scrubbed(tracking_uri(storage))
             return f"MLflow at {shown} does not take it now ({state['error']}): the mirror goes on trying."
         if not is_alive(folder / "lease") and time.time() - started > 10:
             start_mirror(storage)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.files import scrubbed
 from cluster.journal import read_rows
-from cluster.mirror import refuse_unusable, tracking_uri, without_password
+from cluster.mirror import refuse_unusable, tracking_uri
 from cluster.run import Run
 from genlib import InputError, PointDiffusion
 
@@ -201,4 +202,4 @@ def test_addresses_that_cannot_work_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
     with pytest.raises(InputError, match="keeps no runs in a folder"):
         refuse_unusable(tmp_path)
-    assert without_password("http://me:secret@host:5000/x") == "http://me:…@host:5000/x"
+    assert scrubbed("http://me:secret@host:5000/x") == "http://me:…@host:5000/x"

@@ -236,3 +236,9 @@ def test_plans_start_nothing(tmp_path):
     assert done.returncode == 2
     assert "a run needs 64 CPUs" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_one_run_needs_neither_ray_nor_mlflow():
+    code = "import sys, experiments.train; print([name for name in ('ray', 'mlflow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

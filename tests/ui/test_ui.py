@@ -20,7 +20,8 @@ import pytest
 from cluster.mirror.bring import Mirror
 from cluster.run import Run
 from genlib import PointDiffusion
-from tuning.sweep import Launching, Sweep, run_sweep
+from tuning.driver import run_sweep
+from tuning.sweep import Launching, Sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 HERE = Path(__file__).parent

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from genlib import InputError
+from genlib.durable import sync_folder, write_new
 
 
 class RunFailed(InputError):
@@ -54,10 +55,7 @@ def replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with open(aside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(aside, content)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -68,10 +66,7 @@ def create(path: Path, content: bytes) -> bool:
     """Create a file with its content in one step; False where it exists already. Also over NFS."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with open(aside, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(aside, content)
     try:
         os.link(aside, path)
     except FileExistsError:
@@ -87,15 +82,6 @@ def append(path: Path, line: str) -> None:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def set_aside(path: Path, folder: Path | None = None) -> Path:

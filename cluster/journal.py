@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.files import Damaged, append, numbers, replace, sealed, sync_folder, told, unsealed
+from cluster.files import Damaged, append, numbers, replace, sealed, told, unsealed
 from cluster.lease import Lease
 from genlib import History
+from genlib.durable import sync_folder
 
 
 class Segment(NamedTuple):

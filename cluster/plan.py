@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster.record import ROOT
 from cluster.workers import Workers
 from genlib import InputError, Launch, Study
 
-ROOT = Path(__file__).parents[1]
 PROBE = 1.0
 """CPU seconds of a probe, about."""
 LARGEST_UPLOAD = 100 * 2**20

@@ -17,6 +17,8 @@ import genlib
 from cluster.files import scrubbed
 from genlib import InputError, Study
 
+ROOT = Path(genlib.__file__).parents[1]
+"""The project: what a Ray job uploads, what its processes import from."""
 FORMAT = 1
 """Of the run directory. Raised when an older genlib could no longer read what a newer one writes."""
 
@@ -74,11 +76,10 @@ def source_hash() -> str:
 @cache
 def commit() -> str | None:
     """The git commit of this checkout, with a plus sign where files differ from it; None outside of one."""
-    root = Path(genlib.__file__).parents[1]
-    if not (root / ".git").exists():
+    if not (ROOT / ".git").exists():
         return None
     try:
-        called = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+        called = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
         return subprocess.run(called, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -18,7 +18,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace as with_fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ import genlib
 from cluster.evaluations import evaluate, evaluation_fields, evaluation_key, read_evaluation
 from cluster.files import Damaged, RunFailed, StorageFailed, numbers, read_json, scrubbed, set_aside, told, write_json
 from cluster.journal import Journal, copy_rows, is_damaged, read_history, read_rows, read_segments
-from cluster.lease import Fenced, Lease, is_alive, refuse_held
+from cluster.lease import Fenced, Held, Lease, is_alive, refuse_held
 from cluster.record import describe, rebuild, source_hash
 from cluster.storage import open_storage
 from cluster.system import SystemLog
@@ -81,7 +81,8 @@ class Run:
         origin: Origin | None = None,
         taking_over: bool = False,
     ) -> None:
-        self.study, self.storage, self.origin, self.taking_over = study, Path(storage).absolute(), origin, taking_over
+        self.study, self.storage = study, Path(storage).absolute()
+        self.sweep, self.origin, self.taking_over = sweep, origin, taking_over
         self.key = study.key()
         if origin:
             self.key = hashlib.sha256(f"{self.key} from {origin.key} at {origin.step}".encode()).hexdigest()[:12]
@@ -155,7 +156,7 @@ class Run:
         with self.claimed(launch) as lease:
             self.refuse_other_device(launch, any_device)
             state = self.newest_state(launch)
-            journal = Journal(self.path / "journal", lease, device=_kind(launch), workers=launch.world)
+            journal = Journal(self.path / "journal", lease, device=launch.kind, workers=launch.world)
             for progress in genlib.train(self.study, state, launch=launch):
                 journal.append(progress.step, progress.metrics)
                 self.keep(progress)
@@ -306,9 +307,9 @@ class Run:
     def refuse_other_device(self, launch: Launch, any_device: bool) -> None:
         """Raise where another kind of device began it, unless that is wanted; say where the journal is damaged."""
         segments = read_segments(self.path / "journal")
-        if segments and (began := segments[-1].head.get("device", _kind(launch))) != _kind(launch) and not any_device:
+        if segments and (began := segments[-1].head.get("device", launch.kind)) != launch.kind and not any_device:
             raise InputError(
-                f"{self.path} was begun on {began}, and this is {_kind(launch)}: bits will differ from here on; "
+                f"{self.path} was begun on {began}, and this is {launch.kind}: bits will differ from here on; "
                 "--any-device continues nevertheless, --fresh starts anew."
             )
         if is_damaged(self.path / "journal"):
@@ -440,5 +441,9 @@ def start_anew(run: Run) -> Path | None:
     return set_aside(run.path, run.storage / ".aside")
 
 
-def _kind(launch: Launch) -> str:
-    return launch.device.partition(":")[0]
+def kill_unfinished(runs: Sequence[Run], why: str) -> None:
+    """Mark every run that has begun and not ended, whoever writes it: that process is thereby fenced."""
+    for run in runs:
+        if read_result(run.path).status in ("RUNNING", "KILLED"):
+            with suppress(Held, StorageFailed, OSError):  # the others are marked all the same
+                run.take_and_mark("KILLED", why)

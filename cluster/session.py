@@ -13,10 +13,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.files import read_json
+from cluster.record import ROOT
 from cluster.storage import MARK
 from genlib import InputError
-
-ROOT = Path(__file__).parents[1]
 
 
 @contextmanager

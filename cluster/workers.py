@@ -90,7 +90,6 @@ def execute_with_workers(
     if run.known(looks if evaluation else (), figures=figures) is not None:
         return run.result()
     launch = launch or Launch()
-    sweep = run.path.parent.name if run.path.parent.name != run.study.title() else None
     probe_storage(open_storage(run.storage))
     wait_for_lapse(run.path / "lease", seconds=30)  # workers of a driver that was killed end by themselves
     refuse_held(run.path / "lease")
@@ -98,7 +97,7 @@ def execute_with_workers(
     lease.keep()
     (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
     task = Task(
-        run.study, run.storage, sweep, run.origin, looks, figures, evaluation, any_device,
+        run.study, run.storage, run.sweep, run.origin, looks, figures, evaluation, any_device,
         launch.precision, launch.compile, lease.epoch,
     )  # fmt: skip
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
@@ -164,7 +163,7 @@ class _Left(Exception):
 def _train(run: Run, task: Task, launch: Launch) -> None:
     state, journal = _agreed_state(run, task, launch), None
     if launch.rank == 0:
-        journal = Journal(run.path / "journal", run.lease, device=launch.device.partition(":")[0], workers=launch.world)
+        journal = Journal(run.path / "journal", run.lease, device=launch.kind, workers=launch.world)
     for progress in genlib.train(run.study, state, launch=launch):
         if journal is not None:
             journal.append(progress.step, progress.metrics)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from genlib.durable import sync_folder, write_new
 from genlib.errors import CheckpointDamaged, CheckpointError
 from genlib.state import State
 from genlib.study import Study
@@ -39,14 +40,14 @@ def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path
     aside = folder / f".{final.name}.{uuid.uuid4().hex[:8]}"
     aside.mkdir(parents=True)
     try:
-        _write(aside / TENSORS, payload)
-        _write(aside / MANIFEST, json.dumps(manifest, indent=2).encode())
-        _sync(aside)
+        write_new(aside / TENSORS, payload)
+        write_new(aside / MANIFEST, json.dumps(manifest, indent=2).encode())
+        sync_folder(aside)
         os.rename(aside, final)
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _sync(folder)
+    sync_folder(folder)
     return final
 
 
@@ -132,18 +133,3 @@ def _refuse_other(path: Path, manifest: dict[str, Any], study: Study[Any]) -> No
         raise CheckpointError(
             f"the checkpoint {path} belongs to another study: its {said}; train that one, or start this one anew."
         )
-
-
-def _write(path: Path, payload: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -61,6 +61,11 @@ class Launch:
             # Some CPUs announce bfloat16 instructions and die of them.
             raise InputError(f"precision: bfloat16 needs a GPU, and device is {self.device!r}; use float32.")
 
+    @property
+    def kind(self) -> str:
+        """The kind of device, without its number."""
+        return self.device.partition(":")[0]
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of the forward pass."""
         if self.precision == "float32":

@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from cluster.evaluations import read_evaluation
-from cluster.files import Damaged, StorageFailed, read_json, set_aside, told, write_json
+from cluster.files import Damaged, read_json, set_aside, told, write_json
 from cluster.lease import Held, Lease
-from cluster.run import Run, read_result
+from cluster.run import Run, kill_unfinished, read_result
 from cluster.session import probe_storage, ray_session
 from cluster.stopping import on_stop
 from cluster.storage import open_storage
@@ -135,10 +135,7 @@ class Driver:
         return len(statuses) < self.expected or any(status not in ("FINISHED", "FAILED") for status in statuses)
 
     def _kill_unfinished(self, why: str) -> None:
-        for run in [self.run(*tried) for tried in list(self.tried.values())]:
-            if read_result(run.path).status in ("RUNNING", "KILLED"):
-                with suppress(Held, StorageFailed, OSError):  # the others are marked all the same
-                    run.take_and_mark("KILLED", why)
+        kill_unfinished([self.run(*tried) for tried in list(self.tried.values())], why)
 
     def run(self, setting: dict[str, Any], seed: int) -> Run:
         """One of its runs."""

@@ -7,16 +7,16 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
-from cluster.files import RunFailed, StorageFailed
-from cluster.lease import Held, Lease, exit_when_lapsed, wait_for_lapse
+from cluster.files import RunFailed
+from cluster.lease import Lease, exit_when_lapsed, wait_for_lapse
 from cluster.plan import Plan, words
-from cluster.run import Run, read_result
+from cluster.run import Run, kill_unfinished
 from cluster.session import available, probe_storage, ray_session
 from cluster.stopping import on_stop
 from cluster.storage import open_storage
@@ -48,7 +48,11 @@ def run_many(
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
     storage = open_storage(Path(storage).absolute())
     runs = [Run(study, storage) for study in distinct]
-    with ray_session(cpus), on_stop(lambda name: _kill_unfinished(runs, name)), _driving(storage) as driver:
+    with (
+        ray_session(cpus),
+        on_stop(lambda name: kill_unfinished(runs, f"stopped by {name}")),
+        _driving(storage) as driver,
+    ):
         probe_storage(storage)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
         waiting, running = distinct[::-1], {}
@@ -84,13 +88,6 @@ def _driving(storage: Path) -> Iterator[Path]:
     finally:
         lease.release()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _kill_unfinished(runs: Sequence[Run], signal: str) -> None:
-    for run in runs:
-        if read_result(run.path).status in ("RUNNING", "KILLED"):
-            with suppress(Held, StorageFailed, OSError):  # the others are marked all the same
-                run.take_and_mark("KILLED", f"stopped by {signal}")
 
 
 @ray.remote(max_retries=3)

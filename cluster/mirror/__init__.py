@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cluster.files import Damaged, read_json, scrubbed
 from cluster.lease import is_alive
+from cluster.record import ROOT
 from genlib import InputError
 
 FOLDER, CURSOR = ".mirror", "shown.json"
@@ -88,8 +89,7 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     if is_alive(folder / "lease") and not again:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     orphan = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
     with open(folder / "log.txt", "a") as log:
         subprocess.run(

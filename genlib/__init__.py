@@ -14,7 +14,7 @@ from genlib.draws import Draws
 from genlib.errors import CheckpointDamaged, CheckpointError, Diverged, InputError
 from genlib.history import History
 from genlib.state import State
-from genlib.studies import STUDIES, PointDiffusion, SpiralDiffusion
+from genlib.studies import STUDIES, CouplingFlow, FlowMatching, PointDiffusion, SpiralDiffusion
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, fit, start, train
 
@@ -24,12 +24,14 @@ __all__ = [
     "CheckpointDamaged",
     "CheckpointError",
     "Claim",
+    "CouplingFlow",
     "Data",
     "Diverged",
     "Drawing",
     "Draws",
     "Evaluation",
     "Finding",
+    "FlowMatching",
     "History",
     "InputError",
     "Launch",

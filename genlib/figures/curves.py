@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from genlib.figures.style import BLUE, CLASSES, INK, ORANGE, QUIET, RED, Plane, dots, panels, show_plane, styled
+from genlib.figures.style import BLUE, CLASSES, GREEN, INK, ORANGE, QUIET, RED, Plane, dots, panels, show_plane, styled
 
 
 @styled
@@ -24,7 +24,8 @@ def loss_curve(
     """The training loss by update, the validation loss, and the floor that no model can get under on fresh data."""
     figure, axes = panels(1, 1, size=(6.4, 3.6))
     ax = axes[0]
-    ax.plot(steps, losses, color=BLUE, lw=1, alpha=0.8, label="training")
+    if len(losses):
+        ax.plot(steps, losses, color=BLUE, lw=1, alpha=0.8, label="training")
     ax.plot(validation_steps, validation, "o-", color=ORANGE, ms=5, label="validation")
     if floor is not None:
         ax.axhline(floor, color=INK, lw=1.2, ls="--", label=f"floor on fresh data, {floor:.3f}")
@@ -35,6 +36,32 @@ def loss_curve(
     ax.set_xlabel("update")
     ax.set_ylabel(label)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+@styled
+def likelihood_terms(
+    steps: Int[np.ndarray, " n"],
+    loss: Float[np.ndarray, " n"],
+    log_det: Float[np.ndarray, " n"],
+    log_z: Float[np.ndarray, " n"],
+    *,
+    floor: float,
+) -> Figure:
+    """The validation loss of a flow over its updates, above its floor, and the two terms that it is made of."""
+    figure, axes = panels(1, 2, size=(4.3, 3.4))
+    axes[0].plot(steps, loss, "o-", color=BLUE, ms=3, label="−log p(x)")
+    axes[0].axhline(floor, color=INK, lw=1.2, ls="--", label=f"entropy, {floor:.3f}")
+    high = float(np.quantile(loss, 0.95))
+    axes[0].set_ylim(min(floor, loss.min()) - 0.06 * (high - floor), high + 0.12 * (high - floor))
+    axes[0].set_ylabel("validation loss (nats)")
+    axes[1].plot(steps, -log_det, "s-", color=ORANGE, ms=3, label="−log |det ∂z/∂x|")
+    axes[1].plot(steps, -log_z, "^-", color=GREEN, ms=3, label="−log p(z)")
+    axes[1].axhline(0, color=QUIET, lw=0.8)
+    axes[1].set_ylabel("its terms (nats)")
+    for ax in axes:
+        ax.set_xlabel("update")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1.2, handlelength=1.6)
     return figure
 
 

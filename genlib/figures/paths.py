@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from genlib.figures.style import BLUE, CLASSES, QUIET, RED, Plane, ends, panels, show_plane, styled, timed_path
+
+DEPTH = LinearSegmentedColormap.from_list("depth", ("#ffffff", "#56B4E9", "#0b2a4a"))
 
 
 @styled
@@ -76,15 +80,85 @@ def path_groups(
 
 
 @styled
-def class_paths(paths: Float[np.ndarray, "c t 2"], plane: Plane, names: Sequence[str]) -> Figure:
-    """One reverse path per class over the classes' regions."""
+def class_paths(
+    paths: Float[np.ndarray, "c t 2"],
+    plane: Plane,
+    names: Sequence[str],
+    *,
+    title: str = "one reverse path per class (hollow: noise, full: sample)",
+) -> Figure:
+    """One path per class over the classes' regions."""
     figure, axes = panels(1, 1, size=(5.6, 4.4))
     show_plane(axes[0], plane, classes=True, room=_room(plane, *paths))
     for label, (path, name) in enumerate(zip(paths, names, strict=True)):
         axes[0].plot(path[:, 0], path[:, 1], color=CLASSES[label], lw=2, label=name)
         ends(axes[0], path, CLASSES[label])
     axes[0].legend(title="class", loc="center left", bbox_to_anchor=(1.02, 0.5))
-    axes[0].set_title("one reverse path per class (hollow: noise, full: sample)")
+    axes[0].set_title(title)
+    return figure
+
+
+@styled
+def timed_paths(
+    paths: Float[np.ndarray, "k t 2"],
+    times: Float[np.ndarray, " t"],
+    plane: Plane,
+    *,
+    title: str,
+    label: str = "time $t$",
+) -> Figure:
+    """Several paths coloured by time, hollow where they start and full where they end."""
+    figure, axes = panels(1, 1, size=(5.4, 4.4))
+    show_plane(axes[0], plane, room=_room(plane, *paths))
+    for path in paths:
+        lines = timed_path(axes[0], path, times)
+    axes[0].set_title(title)
+    figure.colorbar(lines, ax=axes[0], label=label, shrink=0.85)
+    return figure
+
+
+@styled
+def layer_paths(paths: Float[np.ndarray, "k t 2"], plane: Plane, *, title: str) -> Figure:
+    """Paths through the layers of a flow, from white to dark with depth; hollow where they start, full at the end."""
+    figure, axes = panels(1, 1, size=(5.4, 4.4))
+    show_plane(axes[0], plane, room=_room(plane, *paths))
+    axes[0].set_facecolor("#c9c9c4")
+    depth = np.arange(paths.shape[1] - 1)
+    for path in paths:
+        lines = LineCollection(list(np.stack((path[:-1], path[1:]), 1)), cmap=DEPTH, linewidths=1.8, capstyle="round")
+        lines.set_array(depth + 1)
+        lines.set_clim(1, len(depth))
+        axes[0].add_collection(lines)
+        ends(axes[0], path)
+    axes[0].set_title(title)
+    figure.colorbar(lines, ax=axes[0], label="layer", shrink=0.85)
+    return figure
+
+
+@styled
+def inverse_paths(
+    paths: Float[np.ndarray, "k t 2"], on: Bool[np.ndarray, " k"], log_p: Float[np.ndarray, " k"], plane: Plane
+) -> Figure:
+    """From data points to their noise: those that lie on the density drawn through, the others dashed.
+
+    Circles hold 50, 90 and 99 % of the noise.
+    """
+    figure, axes = panels(1, 1, size=(7.6, 4.6))
+    ax = axes[0]
+    show_plane(ax, plane, room=max(_room(plane, *paths), 3.3 / max(abs(v) for v in (*plane.xlim, *plane.ylim))))
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for mass in (0.5, 0.9, 0.99):
+        radius = np.sqrt(-2 * np.log(1 - mass))
+        ax.plot(radius * np.cos(angle), radius * np.sin(angle), ":", color=QUIET, lw=0.9)
+        ax.text(0, radius, f"{mass:.0%}", color=QUIET, fontsize=8, ha="center", va="bottom")
+    for k, path in enumerate(paths):
+        place = "on" if on[k] else "off"
+        size = float(np.linalg.norm(path[-1]))
+        label = f"{place}: ‖z‖ = {size:.2f}, log p = {log_p[k]:.1f}"
+        ax.plot(path[:, 0], path[:, 1], "-" if on[k] else "--", color=CLASSES[k], lw=1.7, label=label)
+        ends(ax, path, CLASSES[k])
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="point, its noise, its density")
+    ax.set_title("from data (hollow) to noise (full)")
     return figure
 
 

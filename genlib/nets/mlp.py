@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 Activation = Literal["leaky_relu", "relu", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -16,6 +18,12 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
+}
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "leaky_relu": partial(functional.leaky_relu, inplace=True),  # in place where the gradient allows it: new memory
+    "relu": partial(functional.relu, inplace=True),  # costs more than what is computed
+    "silu": functional.silu,
+    "gelu": functional.gelu,
 }
 
 
@@ -47,9 +55,58 @@ class MLP(nn.Sequential):
         super().__init__(*layers, last)
 
 
+class StackedMLP(nn.Module):
+    """Several perceptrons of one shape, the weights of all in one tensor per layer.
+
+    They compute what as many `MLP`s would; an optimizer has a handful of tensors to look after instead of dozens.
+
+    Arguments:
+        copies: how many.
+        inputs, outputs, width, depth, activation, zero: of each, as for `MLP`.
+
+    Example:
+        >>> first, second = StackedMLP(2, 3, 1, width=16, depth=2).each()
+        >>> first(torch.zeros(5, 3)).shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        copies: int,
+        inputs: int,
+        outputs: int,
+        *,
+        width: int,
+        depth: int,
+        activation: Activation = "silu",
+        zero: bool = False,
+    ) -> None:
+        super().__init__()
+        kind: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "zero": zero}
+        nets = [
+            [layer for layer in MLP(inputs, outputs, **kind) if isinstance(layer, nn.Linear)] for _ in range(copies)
+        ]
+        layers = list(zip(*nets, strict=True))
+        self.weights = nn.ParameterList(torch.stack([linear.weight.detach() for linear in same]) for same in layers)
+        self.biases = nn.ParameterList(torch.stack([linear.bias.detach() for linear in same]) for same in layers)
+        self._between = FUNCTIONS[activation]
+
+    def each(self) -> list[Callable[[Tensor], Tensor]]:
+        """The perceptrons, as functions."""
+        weights = zip(*(weight.unbind(0) for weight in self.weights), strict=True)
+        biases = zip(*(bias.unbind(0) for bias in self.biases), strict=True)
+        return [partial(self._forward, w, b) for w, b in zip(weights, biases, strict=True)]
+
+    def _forward(self, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            x = self._between(functional.linear(x, weight, bias))
+        return functional.linear(x, weights[-1], biases[-1])
+
+
 class FourierFeatures(nn.Module):
     """x → (x, cos 2πBx, sin 2πBx) with a fixed random B: lets an MLP see detail at the scale 1/`scale`.
 
+    Columns beyond `inputs` (a time, a class embedding) have no part in Bx and pass as they are.
     Tancik et al., *Fourier features let networks learn high frequency functions in low dimensional domains*, 2020.
     """
 
@@ -58,8 +115,8 @@ class FourierFeatures(nn.Module):
     def __init__(self, inputs: int, features: int, *, scale: float) -> None:
         super().__init__()
         self.register_buffer("frequencies", torch.randn(features, inputs) * scale)
-        self.outputs = inputs + 2 * features
+        self.inputs, self.outputs = inputs, inputs + 2 * features
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
-        angles = 2 * math.pi * x @ self.frequencies.T
+        angles = 2 * math.pi * x[:, : self.inputs] @ self.frequencies.T
         return torch.cat((x, angles.cos(), angles.sin()), -1)

@@ -15,22 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from genlib.claims import Claim
-from genlib.data.points import DensityName, PointDensity, Points, density
+from genlib.data.points import DensityName
 from genlib.data.points.square import noise_floor, posterior_mean
 from genlib.draws import Draws
-from genlib.errors import InputError
 from genlib.history import History
 from genlib.methods import diffusion
+from genlib.methods.guidance import guided
 from genlib.metrics import sliced_wasserstein
-from genlib.metrics.points import likelihood_metrics, likelihood_points, sample_metrics
 from genlib.nets.mlp import MLP, Activation, FourierFeatures
-from genlib.study import Data, Drawing, Evaluation, Loss, Study, Tensors, setting
+from genlib.studies.points import PointStudy, refuse_guidance
+from genlib.study import Drawing, Evaluation, Loss, Tensors, setting
 
 Denoiser = diffusion.PlainDenoiser | diffusion.PreconditionedDenoiser
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointDiffusion(Study[nn.Module]):
+class PointDiffusion(PointStudy[nn.Module]):
     """Diffusion on a density in the plane whose truth is known."""
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
@@ -41,8 +41,6 @@ class PointDiffusion(Study[nn.Module]):
     """The density to learn. All but the square are standardised."""
     points: int = setting(1_000, low=0)
     """Fixed training points; 0 draws fresh ones for every batch (by class equally many, without label dropout)."""
-    classes: int = setting(0, low=0)
-    """Classes to condition on: all that the density has, or 0 for none."""
     schedule: diffusion.ScheduleName = setting("exp5")
     """The noise σ(t): exp(k(t−1)) for k = 3, 5, 10; linear and cosine as in DDPM; geometric from .003 to 4; EDM's."""
     denoiser: Literal["plain", "preconditioned"] = setting("plain")
@@ -59,8 +57,6 @@ class PointDiffusion(Study[nn.Module]):
     """Random frequencies at which the network also sees the point."""
     fourier_scale: float = setting(1.0, above=0)
     """Their standard deviation, in periods per unit."""
-    class_embedding: int = setting(64, low=1)
-    """Features that stand for the class."""
     label_dropout: float = setting(0.0, low=0, below=1)
     """Share of training points whose class is withheld, so that the model also learns the density without classes."""
 
@@ -72,10 +68,6 @@ class PointDiffusion(Study[nn.Module]):
     """The noise that sampling starts from: what the forward process ends in, or N(0, σ(1)²) as in the report."""
     guidance: float = setting(1.0, low=0, evaluation=True)
     """Weight of the class against none (classifier-free guidance); needs label_dropout unless it is 1."""
-    samples: int = setting(10_000, low=50, evaluation=True)
-    """Samples that are measured."""
-    likelihood_points: int = setting(2_000, low=2, evaluation=True)
-    """Real points whose exact likelihood is computed."""
     likelihood_steps: int = setting(25, low=1, evaluation=True)
     """Runge–Kutta steps of the likelihood."""
     bound_draws: int = setting(1_000, low=2, evaluation=True)
@@ -116,29 +108,8 @@ class PointDiffusion(Study[nn.Module]):
     }
 
     def check(self) -> None:
-        available = self.truth.classes
-        if self.classes not in (0, available):
-            has = f"{available} classes; use 0 (none) or {available}" if available else "no classes; use 0"
-            raise InputError(f"PointDiffusion.classes: got {self.classes}, but the density '{self.density}' has {has}.")
-        if self.guidance != 1 and not (self.classes and self.label_dropout):
-            raise InputError(
-                f"PointDiffusion.guidance: got {self.guidance:g}, which compares the model with and without classes; "
-                "use 1, or train with classes and label_dropout above 0."
-            )
-        if not self.points and self.classes and self.batch_size % self.classes:
-            raise InputError(
-                f"PointDiffusion.batch_size: got {self.batch_size}; "
-                f"fresh points by class need a multiple of {self.classes}."
-            )
-        if self.points and self.points < self.classes:
-            raise InputError(
-                f"PointDiffusion.points: got {self.points}; allowed is 0 (fresh points) or at least one per class."
-            )
-
-    @property
-    def truth(self) -> PointDensity:
-        """The density, with all that is known about it."""
-        return density(self.density)
+        super().check()
+        refuse_guidance(self, self.guidance, self.label_dropout)
 
     @property
     def noise(self) -> diffusion.Schedule:
@@ -146,21 +117,8 @@ class PointDiffusion(Study[nn.Module]):
         return diffusion.SCHEDULES[self.schedule]
 
     @property
-    def data_std(self) -> float:
-        """The data's standard deviation along an axis."""
-        return float(self.truth.moments[1][0] ** 0.5)
-
-    def data(self) -> Data:
-        train = self.truth.sample(self.points, self.draws("data"))
-        test = self.truth.sample(self.likelihood_points, self.draws("test"))
-        return Data(self._tensors(train), self._tensors(test))
-
-    def batch(self, train: Tensors, draws: Draws) -> Tensors:
-        if self.points:
-            return super().batch(train, draws)
-        if self.classes and not self.label_dropout:  # p(x|c) is the same whatever the classes' proportions
-            return self._tensors(self.truth.sample_balanced(self.batch_size // self.classes, draws))
-        return self._tensors(self.truth.sample(self.batch_size, draws))
+    def balanced(self) -> bool:
+        return self.classes > 0 and not self.label_dropout  # the density without classes needs the classes' own shares
 
     def model(self) -> nn.Module:
         with self.draws("model").default_generator():
@@ -209,27 +167,12 @@ class PointDiffusion(Study[nn.Module]):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
-        drawn = self.sample(model, self.samples, draws)
-        x, y = drawn["x"], drawn.get("y")
-        metrics = sample_metrics(self.truth, x, y, draws.fork("metrics"))
-        test, labels = likelihood_points(self.truth, self.likelihood_points, draws.fork("test"), bool(self.classes))
-        metrics |= likelihood_metrics(self.truth, self.log_prob(model, test, labels), labels)
-        samples = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
-        tables = {}
+        found = super().evaluate(model, draws)
         if self.radial:
             from genlib.studies.point_diffusion_probes import log_prob_table
 
-            tables["log_prob"] = log_prob_table(self, model, draws.fork("table"))
-        return Evaluation(metrics, samples, tables)
-
-    @torch.no_grad()
-    def sample(self, model: nn.Module, count: int, draws: Draws) -> Tensors:
-        y = self.truth.sample(count, draws.fork("labels")).y if self.classes else None
-        x = self.generate(model, count, draws.fork("samples"), y=y)
-        return {"x": x} if y is None else {"x": x, "y": y}
-
-    def score(self, model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.log_prob(model, x, y)
+            found.tables["log_prob"] = log_prob_table(self, model, draws.fork("table"))
+        return found
 
     def figures(self, model: nn.Module, history: History) -> dict[str, Drawing]:
         from genlib.studies.point_diffusion_figures import draw
@@ -250,10 +193,8 @@ class PointDiffusion(Study[nn.Module]):
 
     def predictor(self, model: nn.Module, y: Tensor | None = None) -> diffusion.NoisePredictor:
         """The model with its class settled."""
-        if self.classes and y is None:
-            raise InputError(f"this model was trained by class: give the class of each point, 0 to {self.classes - 1}.")
         no_class = self.classes if self.label_dropout else None
-        return diffusion.guided(model, y if self.classes else None, guidance=self.guidance, no_class=no_class)
+        return guided(model, self.label(y), guidance=self.guidance, no_class=no_class)
 
     def start_at(self, sigma: float, y: Tensor | None = None) -> diffusion.Start:
         """Where sampling starts at a noise level; given classes, each point's own."""
@@ -298,6 +239,3 @@ class PointDiffusion(Study[nn.Module]):
     def radial(self) -> bool:
         """Whether the classes are the square's, by distance from the origin."""
         return self.density == "square" and self.classes > 0
-
-    def _tensors(self, points: Points) -> Tensors:
-        return {"x": points.x, "y": points.y} if self.classes and points.y is not None else {"x": points.x}

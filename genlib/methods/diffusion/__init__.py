@@ -1,6 +1,6 @@
 """Diffusion: schedules, denoisers, the loss, samplers and likelihoods."""
 
-from genlib.methods.diffusion.denoisers import NoisePredictor, PlainDenoiser, PreconditionedDenoiser, guided
+from genlib.methods.diffusion.denoisers import NoisePredictor, PlainDenoiser, PreconditionedDenoiser
 from genlib.methods.diffusion.likelihood import Bound, log_prob, variational_bound
 from genlib.methods.diffusion.loss import Weighting, denoising_loss
 from genlib.methods.diffusion.samplers import SAMPLERS, SamplerName, path, reverse, sample
@@ -22,7 +22,6 @@ __all__ = [
     "StartName",
     "Weighting",
     "denoising_loss",
-    "guided",
     "log_prob",
     "path",
     "reverse",

@@ -7,13 +7,14 @@ probability flow; the predicted clean point is x − σε̂. They differ in what
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-NoisePredictor = Callable[[Tensor, Tensor], Tensor]
+from genlib.methods.guidance import Settled
+
+NoisePredictor = Settled
 """(x (n, …), σ () or (n,)) → ε̂ (n, …): a denoiser whose class and guidance are settled."""
 
 
@@ -84,23 +85,3 @@ def _inputs(x: Tensor, time: Tensor, y: Tensor | None, features: nn.Module | Non
     if labels is not None and y is not None:
         parts.append(labels(y))
     return torch.cat(parts, 1)
-
-
-def guided(
-    denoiser: nn.Module, y: Int[Tensor, " n"] | None, *, guidance: float = 1.0, no_class: int | None = None
-) -> NoisePredictor:
-    """The denoiser with its class settled: ε̂ = ε̂(∅) + w·(ε̂(y) − ε̂(∅)); at w = 1 the conditional one alone.
-
-    Arguments:
-        no_class: the label that stands for no class, in models trained with label dropout. Ho & Salimans, 2022.
-    """
-    if y is None:
-        return lambda x, sigma: denoiser(x, sigma)
-    if guidance == 1.0 or no_class is None:
-        return lambda x, sigma: denoiser(x, sigma, y)
-
-    def both(x: Tensor, sigma: Tensor) -> Tensor:
-        free = denoiser(x, sigma, torch.full_like(y, no_class))
-        return free + guidance * (denoiser(x, sigma, y) - free)
-
-    return both

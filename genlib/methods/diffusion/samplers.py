@@ -1,6 +1,7 @@
 """Samplers: one step each, from σ to a smaller σ′, all with one signature.
 
-Along the probability flow dx/dσ = ε̂(x, σ), the predicted noise. DDIM is its Euler step, whatever the schedule.
+Along the probability flow dx/dσ = ε̂(x, σ), the predicted noise: the deterministic ones are steps of `methods/ode` in σ
+(DDIM is the Euler step, whatever the schedule) or in ln σ.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genlib.draws import Draws
+from genlib.methods import ode
 from genlib.methods.diffusion.denoisers import NoisePredictor
 
 SamplerName = Literal["ddim", "ancestral", "heun", "dpm2"]
@@ -22,7 +24,7 @@ Step = Callable[[NoisePredictor, Tensor, Tensor, Tensor, Draws], Tensor]
 
 def ddim(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: Draws) -> Tensor:
     """x + (σ′ − σ) ε̂. Song et al., *Denoising diffusion implicit models*, 2021. One evaluation."""
-    return x + (lower - sigma) * noise(x, sigma)
+    return ode.step("euler", noise, x, sigma, lower - sigma)
 
 
 def ancestral(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: Draws) -> Tensor:
@@ -37,8 +39,7 @@ def ancestral(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, dr
 
 def heun(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: Draws) -> Tensor:
     """The trapezoidal rule in σ, Karras et al.'s choice. Two evaluations."""
-    slope = noise(x, sigma)
-    return x + (lower - sigma) * (slope + noise(x + (lower - sigma) * slope, lower)) / 2
+    return ode.step("heun", noise, x, sigma, lower - sigma)
 
 
 def dpm2(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: Draws) -> Tensor:

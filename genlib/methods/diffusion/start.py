@@ -7,12 +7,13 @@ is large, and biased even for a perfect denoiser.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from genlib.methods import normal
 
 StartName = Literal["matched", "standard"]
 
@@ -29,8 +30,7 @@ class Start(NamedTuple):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """The log-density of starting points."""
-        z = (x - self.mean) / self.std
-        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(1)
+        return normal.log_prob((x - self.mean) / self.std) - self.std.log().sum(-1)
 
     def divergence_from(self, x: Float[Tensor, "n d"], sigma: float) -> Float[Tensor, " n"]:
         """KL(N(x, σ²) ‖ start), of each point."""

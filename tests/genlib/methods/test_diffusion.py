@@ -10,6 +10,7 @@ from genlib import Draws, InputError, PointDiffusion, fit
 from genlib.data.points.square import Square, posterior_mean
 from genlib.methods import diffusion
 from genlib.methods.diffusion import SAMPLERS, SCHEDULES, DiscreteLinear
+from genlib.methods.guidance import guided
 from genlib.metrics import sliced_wasserstein
 
 STD = (1 / 3) ** 0.5
@@ -216,9 +217,9 @@ def test_guidance_extrapolates_between_with_and_without_the_class():
     model, x, sigma, y = study.model(), torch.randn(4, 2), torch.tensor(0.5), torch.tensor([0, 1, 2, 3])
     none = model(x, sigma, torch.full((4,), 5))
     with_class = model(x, sigma, y)
-    guided = diffusion.guided(model, y, guidance=3.0, no_class=5)(x, sigma)
-    assert torch.allclose(guided, none + 3 * (with_class - none), atol=1e-5)
-    assert torch.equal(diffusion.guided(model, y)(x, sigma), with_class)
+    pushed = guided(model, y, guidance=3.0, no_class=5)(x, sigma)
+    assert torch.allclose(pushed, none + 3 * (with_class - none), atol=1e-5)
+    assert torch.equal(guided(model, y)(x, sigma), with_class)
 
 
 @pytest.fixture(scope="module")

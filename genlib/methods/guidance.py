@@ -1,0 +1,33 @@
+"""Classifier-free guidance: a conditional model pushed away from its unconditional self."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+Settled = Callable[[Tensor, Tensor], Tensor]
+"""(x (n, …), σ or t () or (n,)) → (n, …): a model of noise or velocity whose class and guidance are settled."""
+
+
+def guided(
+    model: nn.Module, y: Int[Tensor, " n"] | None, *, guidance: float = 1.0, no_class: int | None = None
+) -> Settled:
+    """f(x, t) = f(∅) + w·(f(y) − f(∅)); at w = 1 the conditional model alone, without a class the model as it is.
+
+    Arguments:
+        model: answers (x, t) or (x, t, y).
+        no_class: the label that stands for no class, in models trained with label dropout. Ho & Salimans, 2022.
+    """
+    if y is None:
+        return lambda x, t: model(x, t)
+    if guidance == 1.0 or no_class is None:
+        return lambda x, t: model(x, t, y)
+
+    def both(x: Tensor, t: Tensor) -> Tensor:
+        free = model(x, t, torch.full_like(y, no_class))
+        return free + guidance * (model(x, t, y) - free)
+
+    return both

@@ -1,0 +1,123 @@
+"""What the reports found about flow matching, as claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genlib.claims import Claim
+from genlib.methods import flow_matching
+from genlib.metrics import c2st, sliced_wasserstein
+from genlib.metrics.paths import path_length, turning
+from genlib.studies.coupling_flow import CouplingFlow
+from genlib.studies.flow_matching import FlowMatching
+from genlib.studies.flow_probes import on_off_claims
+from genlib.training import Trained
+
+Run = Trained[FlowMatching]
+Runs = Sequence[Run]
+COUNT = 10_000
+"""Samples a side in every comparison of clouds."""
+REPORT = FlowMatching.preset("report")
+BY_CLASS = FlowMatching.preset("report", classes=5)
+
+
+def _samples(run: Run, steps: int) -> Tensor:
+    look = replace(run.study, solver="euler", spacing="even", sampling_steps=steps)
+    return look.generate(run.model, COUNT, look.draws("claims/samples"))
+
+
+def _c2st(run: Run, x: Tensor) -> float:
+    return c2st(run.study.truth.sample(COUNT, run.study.draws("claims/real")).x.numpy(), x.numpy(), seed=run.study.seed)
+
+
+def _distance(run: Run, x: Tensor) -> float:
+    """Sliced Wasserstein to the data, over five real clouds."""
+    clouds = [run.study.truth.sample(COUNT, run.study.draws(f"claims/real {k}")).x for k in range(5)]
+    return sum(sliced_wasserstein(cloud, x) for cloud in clouds) / 5
+
+
+def _gain(metric: Callable[[Run, Tensor], float], few: int, many: int) -> Callable[[Runs], float]:
+    """How much a metric falls from few to many Euler steps."""
+
+    def effect(runs: Runs) -> float:
+        return metric(runs[0], _samples(runs[0], few)) - metric(runs[0], _samples(runs[0], many))
+
+    return effect
+
+
+def _whole(run: Run, count: int) -> Tensor:
+    """Paths from noise to data, in a hundred small steps."""
+    start = run.study.draws("claims/paths").normal(count, 2)
+    return flow_matching.path(run.study.field(run.model), start, flow_matching.times(100))
+
+
+def _compared(measure: Callable[[Tensor], Tensor]) -> Callable[[Sequence[Trained[Any]]], float]:
+    """A measure of the coupling flow's paths minus that of flow matching's, from the same noise."""
+
+    def effect(runs: Sequence[Trained[Any]]) -> float:
+        matching, coupling = runs
+        start = matching.study.draws("claims/paths").normal(500, 2)
+        own, other = _whole(matching, 500), coupling.study.path(coupling.model, start)
+        return float(measure(other).mean() - measure(own).mean())
+
+    return effect
+
+
+def _mean_moves(runs: Runs) -> float:
+    """Minus the furthest that the mean of the cloud is ever from the data's, which is 0."""
+    return -float(_whole(runs[0], COUNT).mean(1).norm(dim=1).max())
+
+
+def _on_their_ring(runs: Runs) -> float:
+    study = runs[0].study
+    y = torch.arange(COUNT) % study.classes
+    x = study.generate(runs[0].model, COUNT, study.draws("claims/rings"), y=y)
+    inside = study.truth.contains(x, y)
+    assert inside is not None
+    return float(inside.float().mean())
+
+
+CLAIMS = (
+    *(
+        Claim(
+            f"A smaller Δt is closer: {1 / many:g} against {1 / few:g}, by {name}",
+            (REPORT,),
+            _gain(metric, few, many),
+            f"fall of {name}",
+        )
+        for name, metric in (("C2ST", _c2st), ("sliced Wasserstein", _distance))
+        for few, many in ((5, 10), (10, 50), (50, 500))
+    ),
+    Claim(
+        "Paths are shorter than the coupling flow's",
+        (REPORT, CouplingFlow.preset("report")),
+        _compared(path_length),
+        "mean length of 500 paths, coupling flow minus flow matching",
+    ),
+    Claim(
+        "Paths are smoother than the coupling flow's",
+        (REPORT, CouplingFlow.preset("report")),
+        _compared(turning),
+        "mean total curvature of 500 paths, coupling flow minus flow matching, radians",
+    ),
+    Claim(
+        "The cloud's mean stays put",
+        (REPORT,),
+        _mean_moves,
+        "minus the furthest that the mean of 10,000 points is from 0 at any t",
+        margin=-0.05,
+    ),
+    *on_off_claims(REPORT),
+    Claim(
+        "Given a ring, paths end on it",
+        (BY_CLASS,),
+        _on_their_ring,
+        "share of samples on the ring that was asked for, 10,000 samples",
+        margin=0.8,
+    ),
+)

@@ -24,7 +24,7 @@ from cluster.workers import Workers
 from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, end, launched
-from genlib import InputError, PointDiffusion, SpiralDiffusion, Study
+from genlib import CouplingFlow, FlowMatching, InputError, PointDiffusion, SpiralDiffusion, Study
 from genlib.claims import interval
 from tuning.many import run_many
 
@@ -36,6 +36,13 @@ ROWS: dict[str, Study[Any]] = {
     "PointDiffusion by class, best": PointDiffusion.preset("best", classes=5),
     "SpiralDiffusion, report": SpiralDiffusion.preset("report"),
     "SpiralDiffusion, best": SpiralDiffusion.preset("best"),
+    "CouplingFlow, report": CouplingFlow.preset("report"),
+    "CouplingFlow, best": CouplingFlow.preset("best"),
+    "CouplingFlow, spline": CouplingFlow.preset("spline"),
+    "FlowMatching, report": FlowMatching.preset("report"),
+    "FlowMatching, best": FlowMatching.preset("best"),
+    "FlowMatching by class, report": FlowMatching.preset("report", classes=5),
+    "FlowMatching by class, best": FlowMatching.preset("best", classes=5),
 }
 GALLERY = Path(__file__).parent / "gallery"
 PICTURES = {
@@ -43,6 +50,10 @@ PICTURES = {
     "PointDiffusion, best": ("sampling_steps", "schedules"),
     "PointDiffusion by class, best": ("class_paths", "class_likelihoods", "point_likelihoods"),
     "SpiralDiffusion, report": ("noising", "denoising", "samples"),
+    "CouplingFlow, best": ("layers", "paths", "inverse_paths"),
+    "CouplingFlow, spline": ("samples",),
+    "FlowMatching, best": ("samples", "cloud", "paths"),
+    "FlowMatching by class, best": ("class_samples", "class_paths"),
 }
 COLUMNS = {
     "NLL, nats": "nll",

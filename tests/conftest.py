@@ -37,6 +37,12 @@ VARIANTS = {
     "point-diffusion by class": ("point-diffusion", {"classes": 5, "label_dropout": 0.2, "ema_decay": 0.9}),
     "point-diffusion best": ("point-diffusion", {"points": 0, "denoiser": "preconditioned", "weighting": "edm"}),
     "point-diffusion best by class": ("point-diffusion", {"points": 0, "classes": 5, "batch_size": 60}),
+    "coupling-flow spline by class": ("coupling-flow", {"coupling": "spline", "classes": 5, "fourier_features": 3}),
+    "flow-matching best by class": (
+        "flow-matching",
+        {"velocity": "preconditioned", "times": "late", "classes": 5, "label_dropout": 0.2, "fourier_features": 3},
+    ),
+    "flow-matching optimal": ("flow-matching", {"pairing": "optimal", "classes": 5, "solver": "adaptive"}),
     "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
 }
 

@@ -37,20 +37,25 @@ def run_many(
     storage: str | Path,
     work: Callable[[Run], Any],
     *,
+    group: str | None = None,
     workers: Workers | None = None,
     cpus: int | None = None,
 ) -> Iterator[Done]:
-    """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest."""
+    """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest.
+
+    Arguments:
+        group: the folder in the storage that all runs go to, instead of one for each study.
+    """
     workers = workers or Workers()
     distinct = list(dict.fromkeys(studies))
     for study in distinct:
         workers.check(study)
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
     storage = open_storage(Path(storage).absolute())
-    runs = [Run(study, storage) for study in distinct]
+    runs = {study: Run(study, storage, sweep=group) for study in distinct}
     with (
         ray_session(cpus),
-        on_stop(lambda name: kill_unfinished(runs, f"stopped by {name}")),
+        on_stop(lambda name: kill_unfinished(list(runs.values()), f"stopped by {name}")),
         _driving(storage) as driver,
     ):
         probe_storage(storage)
@@ -61,7 +66,7 @@ def run_many(
             while waiting and len(running) < at_once:
                 study = waiting.pop()
                 needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
-                running[_work.options(**needs).remote(study, str(storage), work, str(driver))] = study
+                running[_work.options(**needs).remote(runs[study], work, str(driver))] = study
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             study = running.pop(ready)
             try:
@@ -69,12 +74,12 @@ def run_many(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None  # the sentence itself, not the remote traceback
             except ray.exceptions.RayError as error:
-                raise RunFailed(f"the process of {Run(study, storage).path} died (memory?): {error}") from error
+                raise RunFailed(f"the process of {runs[study].path} died (memory?): {error}") from error
             done = len(distinct) - len(waiting) - len(running)
             gone = time.monotonic() - began
             left = f"{words(gone)}, about {words(gone / done * (len(distinct) - done))} to go"
             sys.stderr.write(f"{done}/{len(distinct)} runs done, {left}: {study.title()} {study.key()}\n")
-            yield Done(study, Run(study, storage).path, value)
+            yield Done(study, runs[study].path, value)
 
 
 @contextmanager
@@ -91,11 +96,10 @@ def _driving(storage: Path) -> Iterator[Path]:
 
 
 @ray.remote(max_retries=3)
-def _work(study: Study[Any], storage: str, work: Callable[[Run], Any], driver: str) -> Any:
+def _work(run: Run, work: Callable[[Run], Any], driver: str) -> Any:
     import torch
 
     torch.set_num_threads(1)
-    run = Run(study, storage)
     with exit_when_lapsed(Path(driver), 1):
         wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
         return work(run)

@@ -182,6 +182,7 @@ class Mirror:
         space = {name: " | ".join(map(str, values)) for name, values in sweep["space"].items()}
         self.store.params(entry["run"], {"metric": sweep["metric"], **{f"space/{k}": v for k, v in space.items()}})
         note = f"A sweep of `{sweep['study']}` over {', '.join(sweep['space'])}, compared by `{sweep['metric']}`."
+        note = sweep.get("note", note)
         self.store.tags(entry["run"], {"genlib.sweep": folder.name, "mlflow.note.content": note})
         return True
 
@@ -278,14 +279,20 @@ class Mirror:
         return f"{self._id}/{self._place(path)}"
 
     def _experiment(self, path: Path, described: Entry) -> str:
-        return rebuild(described, path).title()
+        try:
+            return str(read_json(path.parent / "sweep.json")["study"])
+        except FileNotFoundError:
+            return rebuild(described, path).title()
 
     def _name(self, path: Path, described: Entry) -> str:
         """What tells it from its neighbours: the fields its sweep varies, else its key."""
         try:
-            space = read_json(path.parent / "sweep.json")["space"]
+            sweep = read_json(path.parent / "sweep.json")
         except FileNotFoundError:
             return f"{path.parent.name} {path.name}"
+        if path.name in sweep.get("names", {}):
+            return str(sweep["names"][path.name])
+        space = sweep["space"]
         fields, only = described["fields"], evaluation_fields(rebuild(described, path))
         seed = f", seed {fields['seed']}" if fields["seed"] else ""
         return (", ".join(f"{name} {fields[name]}" for name in space if name not in only) or path.name) + seed

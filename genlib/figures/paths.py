@@ -145,7 +145,8 @@ def inverse_paths(
     """
     figure, axes = panels(1, 1, size=(7.6, 4.6))
     ax = axes[0]
-    show_plane(ax, plane, room=max(_room(plane, *paths), 3.3 / max(abs(v) for v in (*plane.xlim, *plane.ylim))))
+    reach = 3.3 / max(abs(v) for v in (*plane.xlim, *plane.ylim))
+    show_plane(ax, plane, room=min(max(_room(plane, *paths), reach), 1.7 * reach))  # some noise is out of all sight
     angle = np.linspace(0, 2 * np.pi, 200)
     for mass in (0.5, 0.9, 0.99):
         radius = np.sqrt(-2 * np.log(1 - mass))
@@ -154,7 +155,7 @@ def inverse_paths(
     for k, path in enumerate(paths):
         place = "on" if on[k] else "off"
         size = float(np.linalg.norm(path[-1]))
-        label = f"{place}: ‖z‖ = {size:.2f}, log p = {log_p[k]:.1f}"
+        label = f"{place}: ‖z‖ = {size:.3g}, log p = {log_p[k]:.3g}"
         ax.plot(path[:, 0], path[:, 1], "-" if on[k] else "--", color=CLASSES[k], lw=1.7, label=label)
         ends(ax, path, CLASSES[k])
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="point, its noise, its density")

@@ -106,7 +106,7 @@ def divergence(
 
     Example:
         >>> value, trace = divergence(lambda x: x**2, torch.tensor([[1.0, 3.0]]))
-        >>> trace
+        >>> trace.detach()
         tensor([8.])
     """
     wanted = torch.is_grad_enabled()

@@ -34,7 +34,7 @@ class MLP(nn.Sequential):
         inputs, outputs: features in and out.
         width, depth: features and number of hidden layers.
         activation: between layers, not after the last.
-        zero: start from the function that is zero everywhere.
+        last: scale of the last layer's first weights; small ones start from a function that is nearly zero everywhere.
 
     Example:
         >>> MLP(3, 2, width=1024, depth=2)(torch.zeros(5, 3)).shape
@@ -42,17 +42,17 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, width: int, depth: int, activation: Activation = "silu", zero: bool = False
+        self, inputs: int, outputs: int, *, width: int, depth: int, activation: Activation = "silu", last: float = 1.0
     ) -> None:
         sizes = [inputs, *[width] * depth]
         layers: list[nn.Module] = []
         for i, o in zip(sizes, sizes[1:], strict=False):
             layers += [nn.Linear(i, o), ACTIVATIONS[activation]()]
-        last = nn.Linear(sizes[-1], outputs)
-        if zero:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        super().__init__(*layers, last)
+        end = nn.Linear(sizes[-1], outputs)
+        with torch.no_grad():
+            end.weight.mul_(last)
+            end.bias.mul_(last)
+        super().__init__(*layers, end)
 
 
 class StackedMLP(nn.Module):
@@ -62,7 +62,7 @@ class StackedMLP(nn.Module):
 
     Arguments:
         copies: how many.
-        inputs, outputs, width, depth, activation, zero: of each, as for `MLP`.
+        inputs, outputs, width, depth, activation, last: of each, as for `MLP`.
 
     Example:
         >>> first, second = StackedMLP(2, 3, 1, width=16, depth=2).each()
@@ -79,10 +79,10 @@ class StackedMLP(nn.Module):
         width: int,
         depth: int,
         activation: Activation = "silu",
-        zero: bool = False,
+        last: float = 1.0,
     ) -> None:
         super().__init__()
-        kind: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "zero": zero}
+        kind: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "last": last}
         nets = [
             [layer for layer in MLP(inputs, outputs, **kind) if isinstance(layer, nn.Linear)] for _ in range(copies)
         ]

@@ -29,7 +29,7 @@ class CouplingFlow(PointStudy[CouplingLayers]):
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
-    steps: int = setting(6_000, low=1)
+    steps: int = setting(5_000, low=1)
     """Updates of the weights: about a CPU-minute."""
     batch_size: int = setting(500, low=1)
     """Rows of the global batch, over all workers."""
@@ -58,7 +58,13 @@ class CouplingFlow(PointStudy[CouplingLayers]):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
-        "best": {"learning_rate": 3e-3, "learning_rate_schedule": "cosine", "warmup_steps": 200, "ema_decay": 0.999},
+        "best": {
+            "scale_bound": 1.0,
+            "learning_rate": 3e-3,
+            "learning_rate_schedule": "cosine",
+            "warmup_steps": 200,
+            "ema_decay": 0.999,
+        },
         "spline": {
             "coupling": "spline",
             "layers": 4,
@@ -87,7 +93,7 @@ class CouplingFlow(PointStudy[CouplingLayers]):
                 features = FourierFeatures(1, self.fourier_features, scale=self.fourier_scale)
             inputs = (features.outputs if features else 1) + (self.class_embedding if self.classes else 0)
             kind: dict[str, Any] = {"width": self.width, "depth": self.depth, "activation": self.activation}
-            nets = StackedMLP(self.layers, inputs, transform.size, zero=True, **kind)
+            nets = StackedMLP(self.layers, inputs, transform.size, last=0.01, **kind)
             labels = nn.Embedding(self.classes, self.class_embedding) if self.classes else None
             return CouplingLayers(transform, nets, features=features, labels=labels)
 

@@ -78,8 +78,10 @@ class FlowMatching(PointStudy[nn.Module]):
         "best": {
             "velocity": "preconditioned",
             "times": "late",
-            "width": 128,
-            "depth": 3,
+            "steps": 12_000,
+            "width": 96,
+            "depth": 5,
+            "class_embedding": 16,
             "fourier_features": 32,
             "learning_rate": 3e-3,
             "learning_rate_schedule": "cosine",
@@ -112,7 +114,7 @@ class FlowMatching(PointStudy[nn.Module]):
 
     @property
     def balanced(self) -> bool:
-        return self.classes > 0 and not self.label_dropout  # the density without classes needs the classes' own shares
+        return super().balanced and not self.label_dropout  # the density without classes needs the classes' own shares
 
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         """Data points, and the noise that each comes from."""
@@ -203,7 +205,9 @@ class FlowMatching(PointStudy[nn.Module]):
         return ode.integrate(self.field(model, y), z, times, self.solver, tolerance=self.tolerance)
 
     def log_prob(self, model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return flow_matching.log_prob(self.field(model, y), x, flow_matching.times(self.likelihood_steps, "late"))
+        learning = x.requires_grad or any(parameter.requires_grad for parameter in model.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learning):  # else a graph is made that nobody needs
+            return flow_matching.log_prob(self.field(model, y), x, flow_matching.times(self.likelihood_steps, "late"))
 
     def path(self, model: nn.Module, start: Tensor, y: Tensor | None = None, *, inverse: bool = False) -> Tensor:
         """Where points are on the way from noise to data, or back, by the likelihood's Runge–Kutta steps."""

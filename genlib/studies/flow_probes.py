@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
 
 
 def five_points(study: Flow, draws: Draws) -> tuple[Tensor, Tensor | None, np.ndarray]:
-    """Three points on the density, far from each other, and two off it; their classes; which are on it."""
+    """Three points on the density, far from each other, and two off it, one far and one near its middle; their classes;
+    which are on it.
+    """
     real, labels = study.truth.sample(500, draws)
     chosen = [0]
     for _ in range(2):
         chosen.append(int(torch.cdist(real, real[chosen]).min(1).values.argmax()))
     room = off_density(study, 200, draws.fork("off"))
     away = torch.cdist(room, real).min(1).values
-    first = int(away.argmax())
-    second = int((away > away.median()).float().mul(torch.cdist(room, room[first : first + 1]).squeeze(1)).argmax())
-    x = torch.cat((real[chosen], room[[first, second]]))
+    hidden = torch.where(away > away.median() / 2, (room - real.mean(0)).norm(dim=1), math.inf)
+    x = torch.cat((real[chosen], room[[int(away.argmax()), int(hidden.argmin())]]))
     y = None if not study.classes or labels is None else torch.cat((labels[chosen], labels[:2]))
     return x, y, np.array([True] * 3 + [False] * 2)
 

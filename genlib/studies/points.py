@@ -40,7 +40,7 @@ class PointStudy(Study[Model]):
         if self.classes not in (0, available):
             has = f"{available} classes; use 0 (none) or {available}" if available else "no classes; use 0"
             raise InputError(f"{name}.classes: got {self.classes}, but the density '{self.density}' has {has}.")
-        if not self.points and self.classes and self.batch_size % self.classes:
+        if not self.points and self.balanced and self.batch_size % self.classes:
             raise InputError(
                 f"{name}.batch_size: got {self.batch_size}; fresh points by class need a multiple of {self.classes}."
             )
@@ -62,7 +62,7 @@ class PointStudy(Study[Model]):
     @property
     def balanced(self) -> bool:
         """Whether fresh batches hold equally many points of every class: p(x|c) is the same whatever their shares."""
-        return self.classes > 0
+        return self.classes > 0 and min(self.truth.priors) < 0.9 / self.classes
 
     def data(self) -> Data:
         train = self.truth.sample(self.points, self.draws("data"))

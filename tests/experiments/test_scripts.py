@@ -225,6 +225,30 @@ def test_help_names_every_field():
         assert field in done.stdout
 
 
+@pytest.mark.parametrize("name", ["sweep_flow", "sweep_flow_matching", "leaderboard_points"])
+def test_every_big_job_has_a_plan(tmp_path, name):
+    done = script(name, "--plan", "--storage", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    assert "at once" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_leaderboard_ends_in_a_table_and_pictures_and_goes_on_where_it_was(tmp_path):
+    options = ("--densities", "rings", "--seeds", 1, "--share", 0.002, "--storage", tmp_path / "runs", "--json")
+    for _ in range(2):
+        done = script("leaderboard_points", *options)
+        assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout.splitlines()[-1])["runs"]
+    assert len(runs) == 16
+    folder = tmp_path / "runs" / "leaderboard-points"
+    assert {"evaluations.png", "training_time.png", "leaderboard.md", "leaderboard.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    table = (folder / "leaderboard.md").read_text()
+    assert all(method in table for method in ("diffusion", "affine", "spline", "flow matching"))
+
+
 def test_plans_start_nothing(tmp_path):
     done = script("sweep_diffusion", "--plan", "--storage", tmp_path / "runs")
     assert done.returncode == 0

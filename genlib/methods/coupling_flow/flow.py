@@ -25,7 +25,7 @@ class CouplingLayers(nn.Module):
     Arguments:
         transform: `Affine` or `Spline`.
         nets: one network per layer, from the fixed half (and the class's features) to `transform.size` parameters
-            for each coordinate of the other. Zero at first, the flow starts as the identity.
+            for each coordinate of the other. Nearly zero at first, the flow starts as about the identity.
         features: of the fixed half, which the networks see instead of it.
         labels: embeds the class, where there are classes.
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from genlib.methods.ode import FIXED, divergence, integrate, integrate_with_log_det
+from genlib import Draws, InputError
+from genlib.methods.ode import FIXED, divergence, integrate, integrate_with_log_det, trajectory
 from genlib.nets.mlp import MLP
 
 
@@ -58,3 +59,59 @@ def test_likelihoods_are_differentiable():
     end, log_det = integrate_with_log_det(lambda p, t: field(p), torch.randn(4, 2), times)
     (end.square().sum() + log_det.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in field.parameters())
+
+
+def circle(x, t):
+    """Round and round, faster with time."""
+    return torch.stack((-x[:, 1], x[:, 0]), 1) * (1 + t)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+def test_the_adaptive_solver_keeps_its_tolerance(tolerance):
+    calls = []
+
+    def counted(x, t):
+        calls.append(t)
+        return circle(x, t)
+
+    x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    end = integrate(counted, x, torch.tensor([0.0, 2.0], dtype=torch.float64), "adaptive", tolerance=tolerance)
+    exact = torch.tensor([[math.cos(4.0), math.sin(4.0)]], dtype=torch.float64)
+    assert (end - exact).abs().max() < 30 * tolerance
+    assert len(calls) < 90 * (1e-3 / tolerance) ** 0.2 + 10  # a fifth-order method: steps grow as its fifth root
+
+
+def test_the_adaptive_solver_stops_where_it_is_asked_to_and_goes_back():
+    x = torch.tensor([[1.0, 0.5]], dtype=torch.float64)
+    times = torch.tensor([0.0, 0.3, 0.31, 2.0], dtype=torch.float64)
+    path = list(trajectory(circle, x, times, "adaptive", tolerance=1e-9))
+    fine = list(trajectory(circle, x, torch.linspace(0, 2, 2_001, dtype=torch.float64)))
+    for t, point in zip((0, 300, 310, 2_000), path, strict=True):
+        assert torch.allclose(point, fine[t], atol=1e-7)
+    back = integrate(circle, path[-1], times.flip(0), "adaptive", tolerance=1e-9)
+    assert torch.allclose(back, x, atol=1e-7)
+
+
+def test_the_adaptive_solver_says_where_it_stalls():
+    with pytest.raises(InputError, match="stalls at t = "):
+        integrate(lambda x, t: x / (t - 1).abs().pow(1.5), torch.ones(1, 1), torch.tensor([0.0, 2.0]), "adaptive")
+
+
+def test_adaptive_likelihoods_agree_with_fixed_ones():
+    x = Draws(0, "x").normal(5, 2)
+    fixed = integrate_with_log_det(lambda p, t: (p * t).sin(), x, torch.linspace(0, 1, 101))
+    free = integrate_with_log_det(lambda p, t: (p * t).sin(), x, torch.tensor([0.0, 1.0]), "adaptive", tolerance=1e-6)
+    for a, b in zip(fixed, free, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_midpoint_rule_takes_one_divergence_in_two_evaluations():
+    seen = []
+
+    def watched(x, t):
+        seen.append(torch.is_grad_enabled())
+        return x.sin()
+
+    with torch.no_grad():
+        integrate_with_log_det(watched, torch.ones(2, 2), torch.linspace(0, 1, 6), "midpoint")
+    assert seen == [False, True] * 5

@@ -1,0 +1,63 @@
+"""Methods side by side: quality across a cost, a line per method, a row per density, a column per metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from genlib.claims import interval
+from genlib.figures.style import CLASSES, INK, panels, styled
+
+MARKS = "osD^vPX*"
+Line = Mapping[float, Sequence[float]]
+"""Cost → a value per seed."""
+
+
+@styled
+def quality(
+    lines: Mapping[str, Mapping[str, Mapping[str, Line]]],
+    *,
+    cost: str,
+    metrics: Mapping[str, tuple[str, float]],
+    costs: Sequence[float],
+) -> Figure:
+    """Means over seeds with their 95 % intervals.
+
+    Arguments:
+        lines: density → method → metric → line. A method that has one cost alone is drawn as a point.
+        cost: what lies across.
+        metrics: name → (its words, what a perfect model reaches).
+        costs: the ticks.
+    """
+    figure, axes = panels(len(lines), len(metrics), size=(3.5, 2.9))
+    for row, (density, methods) in enumerate(lines.items()):
+        for column, (metric, (words, perfect)) in enumerate(metrics.items()):
+            ax = axes[row * len(metrics) + column]
+            for k, (method, found) in enumerate(methods.items()):
+                _draw(ax, found[metric], k, method)
+            ax.axhline(perfect, color=INK, ls="--", lw=1.1, zorder=1, label="perfect")
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(FixedLocator(list(costs)))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xticklabels([f"{place:g}" for place in costs])
+            ax.xaxis.set_minor_formatter(NullFormatter())
+            ax.set_ylabel(words)
+            if row == len(lines) - 1:
+                ax.set_xlabel(cost)
+            if column == 0:
+                ax.set_title(density)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def _draw(ax: Axes, line: Line, k: int, label: str) -> None:
+    places = sorted(line)
+    means, lows, highs = zip(*(interval(line[place]) for place in places), strict=True)
+    ax.plot(places, means, MARKS[k % 8] + "-", color=CLASSES[k % len(CLASSES)], ms=5, label=label)
+    if math.isfinite(max(highs)):
+        ax.vlines(places, lows, highs, color=CLASSES[k % len(CLASSES)], lw=1.2)

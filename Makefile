@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_NUM_THREADS=1 $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup sweep test test-all test-gpu check bench claims results ui clean
+.PHONY: setup sweep test test-all test-gpu check bench claims results leaderboard ui clean
 
 setup: $(READY)
 
@@ -31,8 +31,13 @@ check: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(READY)
+$(VENV)/.bench: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+bench: $(VENV)/.bench
 	$(RUN) experiments/bench.py
+	$(RUN) experiments/bench_peers.py
 	$(RUN) experiments/bench_service.py
 
 claims: $(READY)
@@ -40,6 +45,9 @@ claims: $(READY)
 
 results: $(READY)
 	$(RUN) experiments/results.py
+
+leaderboard: $(READY)
+	$(RUN) experiments/leaderboard_points.py
 
 ui: $(READY)
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$${GENLIB_STORAGE:-runs}/mlflow.db

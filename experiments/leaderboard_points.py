@@ -46,7 +46,7 @@ METHODS: dict[str, Study[Any]] = {
     "spline coupling flow": CouplingFlow.preset("spline"),
     "flow matching": FlowMatching.preset("best"),
 }
-SHARES = (0.125, 0.25, 0.5, 1.0)
+SHARES = (1 / 16, 1 / 4, 1.0)
 """Of the budget, each a training of its own: the learning rate falls to zero in every one."""
 EVALUATIONS = (4, 8, 20, 40, 100)
 """Of the network, for a sample (second-order steps) and for a likelihood (Runge–Kutta steps)."""
@@ -76,14 +76,14 @@ def looks(study: Study[Any]) -> list[Study[Any]]:
     """The study with its numbers of evaluations, the default one last; a coupling flow as it is."""
     if isinstance(study, CouplingFlow):
         return [study]
-    return [replace(study, sampling_steps=count // 2, likelihood_steps=count // 4) for count in EVALUATIONS[:-1]] + [
-        replace(study, sampling_steps=EVALUATIONS[-1] // 2, likelihood_steps=EVALUATIONS[-1] // 4)
-    ]
+    return [replace(study, sampling_steps=count // 2, likelihood_steps=count // 4) for count in EVALUATIONS]
 
 
-def evaluate(run: Run, *, workers: Workers, device: str, any_device: bool) -> list[dict[str, float]]:
-    """Train, and measure every look of a whole training."""
-    every = looks(run.study)
+def evaluate(
+    run: Run, *, whole: frozenset[str], workers: Workers, device: str, any_device: bool
+) -> list[dict[str, float]]:
+    """Train, and measure; with every number of evaluations those that had the whole budget."""
+    every = looks(run.study) if run.key in whole else [run.study]
     return execute(run, workers, device=device, looks=every[::-1], any_device=any_device)
 
 
@@ -123,7 +123,8 @@ def main(options: LeaderboardOptions) -> None:
         f"{method}, {on}, {share:.3g} of the time, seed {seed}": s for (on, method, share, seed), s in wanted.items()
     }
     note = "Diffusion, coupling flows and flow matching on the same densities under one budget of CPU time."
-    how = partial(evaluate, workers=options.group, device=options.device, any_device=options.any_device)
+    whole = frozenset(study.key() for (_, _, share, _), study in wanted.items() if share == SHARES[-1])
+    how = partial(evaluate, whole=whole, workers=options.group, device=options.device, any_device=options.any_device)
     with gathering(options.root, NAME, names, note=note) as gathered:
         done = run_many(list(wanted.values()), options.root, how, group=NAME, workers=options.group)
         values = {found.study: found.value[::-1] for found in done}

@@ -18,7 +18,7 @@ from genlib.studies import STUDIES, CouplingFlow, FlowMatching, PointDiffusion, 
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, fit, start, train
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "STUDIES",
     "CheckpointDamaged",

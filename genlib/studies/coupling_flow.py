@@ -59,8 +59,11 @@ class CouplingFlow(PointStudy[CouplingLayers]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
         "best": {
+            "steps": 4_500,
             "scale_bound": 1.0,
-            "learning_rate": 3e-3,
+            "fourier_features": 4,
+            "fourier_scale": 0.5,
+            "learning_rate": 1.5e-3,
             "learning_rate_schedule": "cosine",
             "warmup_steps": 200,
             "ema_decay": 0.999,

@@ -46,13 +46,14 @@ def _floor(truth: PointDensity, label: int | None) -> float:
 
 def _masses(truth: PointDensity, label: int | None) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The density as masses on a grid over its rectangle: places along both axes, and the mass of each cell."""
-    places = NODES * FINER
+    finer = 1 if truth.contains(torch.tensor([truth.centre])) is None else FINER
+    places = NODES * finer
     axis = (torch.arange(places, dtype=torch.float64) + 0.5) / places * 2 - 1
     x, y = (middle + half * axis for middle, half in zip(truth.centre, truth.extent, strict=True))
     grid = torch.cartesian_prod(x, y)
     p = truth.log_prob(grid, None if label is None else torch.full((len(grid),), label)).exp()
-    mass = p.reshape(NODES, FINER, NODES, FINER).sum((1, 3))
-    return (x.reshape(NODES, FINER).mean(1), y.reshape(NODES, FINER).mean(1)), mass / mass.sum()
+    mass = p.reshape(NODES, finer, NODES, finer).sum((1, 3))
+    return (x.reshape(NODES, finer).mean(1), y.reshape(NODES, finer).mean(1)), mass / mass.sum()
 
 
 def _unexplained(x: Tensor, y: Tensor, mass: Tensor, t: float) -> float:

@@ -44,7 +44,7 @@ def test_planes_have_equal_axes(tiny, drawn):
 
 
 def test_studies_draw_what_the_reports_showed(drawn):
-    from genlib import PointDiffusion, SpiralDiffusion
+    from genlib import CouplingFlow, FlowMatching, PointDiffusion, SpiralDiffusion
 
     plain = drawn(PointDiffusion.preset("tiny"))[0]
     assert set(plain) == {
@@ -56,6 +56,20 @@ def test_studies_draw_what_the_reports_showed(drawn):
         "classes", "class_paths", "class_samples", "class_likelihoods", "point_likelihoods",
     }  # fmt: skip
     assert set(drawn(SpiralDiffusion.preset("tiny"))[0]) == {"loss", "noising", "samples", "denoising"}
+    flow = drawn(CouplingFlow.preset("tiny"))[0]
+    assert set(flow) == {"loss", "samples", "layers", "paths", "inverse_paths"}
+    matching = drawn(FlowMatching.preset("tiny"))[0]
+    assert set(matching) == {"loss", "samples", "cloud", "paths", "step_lengths", "inverse_paths"}
+    by_ring = drawn(FlowMatching.preset("tiny", classes=5))[0]
+    assert set(by_ring) - set(matching) == {"classes", "class_paths", "class_samples"}
+
+
+@pytest.mark.parametrize("name", ["square", "checkerboard", "gaussians"])
+def test_flows_draw_on_every_density(name, drawn):
+    from genlib import CouplingFlow, FlowMatching
+
+    assert drawn(CouplingFlow.preset("tiny", density=name))[0]
+    assert drawn(FlowMatching.preset("tiny", density=name))[0]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from genlib import Draws
 from genlib.data.points import density
 from genlib.metrics import c2st, coverage, leakage, sliced_wasserstein, sliced_wasserstein_floor
+from genlib.metrics.paths import path_length, turning
 from genlib.metrics.points import likelihood_metrics, sample_metrics
 
 N = 4_000
@@ -91,3 +92,14 @@ def test_nll_of_the_truth_has_no_gap():
     assert likelihood_metrics(d, d.log_prob(x), None)["nll_gap"] == pytest.approx(0, abs=1e-6)
     metrics = likelihood_metrics(d, d.log_prob(x, y), y)
     assert all(metrics[f"nll_gap/class_{label}"] == pytest.approx(0, abs=1e-5) for label in range(5))
+
+
+def test_length_and_turning_of_a_circle_and_of_a_staircase():
+    angle = torch.linspace(0, 2 * math.pi, 2_001, dtype=torch.float64)
+    circle = 3 * torch.stack((angle.cos(), angle.sin()), -1).unsqueeze(1)  # (t, 1, 2)
+    assert path_length(circle).item() == pytest.approx(6 * math.pi, rel=1e-4)
+    assert turning(circle).item() == pytest.approx(2 * math.pi, rel=1e-3)
+    stairs = torch.tensor([[0.0, 0], [1, 0], [1, 1], [2, 1], [2, 1], [2, 2]]).unsqueeze(1)  # one step stands still
+    assert path_length(stairs).item() == pytest.approx(4)
+    assert turning(stairs).item() == pytest.approx(3 * math.pi / 2)
+    assert turning(torch.tensor([[0.0, 0], [1, 1], [5, 5]]).unsqueeze(1)).item() == pytest.approx(0, abs=1e-3)

@@ -1,0 +1,155 @@
+"""Image data sets in their official formats, and the digits that ship with scikit-learn, which need no file.
+
+All are held as bytes; `colours` makes coloured digits of grey ones, in batches, on whatever device they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from genlib.data.files import Source, data_folder, fetch
+from genlib.data.images.cifar import read_batch
+from genlib.data.images.idx import read_idx
+from genlib.errors import InputError
+
+ImageName = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
+
+
+class Labelled(NamedTuple):
+    """Images as bytes, and the class of each."""
+
+    x: UInt8[Tensor, "n c h w"]
+    y: Int64[Tensor, " n"]
+
+
+class Images(NamedTuple):
+    """A data set."""
+
+    train: Labelled
+    test: Labelled
+
+
+def _idx(folder: str, addresses: tuple[str, ...], files: dict[str, tuple[int, str]]) -> dict[str, Source]:
+    return {
+        name: Source(f"{folder}/{name}.gz", size, md5, tuple(f"{address}/{name}.gz" for address in addresses))
+        for name, (size, md5) in files.items()
+    }
+
+
+MNIST = _idx(
+    "mnist",
+    ("https://storage.googleapis.com/cvdf-datasets/mnist", "https://ossci-datasets.s3.amazonaws.com/mnist"),
+    {
+        "train-images-idx3-ubyte": (9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        "train-labels-idx1-ubyte": (28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+        "t10k-images-idx3-ubyte": (1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+        "t10k-labels-idx1-ubyte": (4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+    },
+)
+FASHION_MNIST = _idx(
+    "fashion-mnist",
+    ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
+    {
+        "train-images-idx3-ubyte": (26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        "train-labels-idx1-ubyte": (29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+        "t10k-images-idx3-ubyte": (4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+        "t10k-labels-idx1-ubyte": (5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+    },
+)
+CIFAR10 = {
+    name: Source(f"cifar-10-batches-py/{name}", size, md5, ())
+    for name, (size, md5) in {
+        "data_batch_1": (31_035_704, "c99cafc152244af753f735de768cd75f"),
+        "data_batch_2": (31_035_320, "d4bba439e000b95fd0a9bffe97cbabec"),
+        "data_batch_3": (31_035_999, "54ebc095f3ab1f0389bbae665268c751"),
+        "data_batch_4": (31_035_696, "634d18415352ddfa80567beed471001a"),
+        "data_batch_5": (31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+        "test_batch": (31_035_526, "40351d587109b95175f43aff81a1287e"),
+    }.items()
+}
+CIFAR10_ARCHIVE = Source(
+    "cifar-10-python.tar.gz",
+    170_498_071,
+    "c58f30108f718f92721af3b95e74349a",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+)
+
+
+@cache
+def images(name: ImageName) -> Images:
+    """A data set, verified; read once per process.
+
+    Raises:
+        InputError: its files are missing or damaged and cannot be had; the sentence says which go where.
+    """
+    readers: dict[str, Callable[[], Images]] = {
+        "digits": _digits,
+        "mnist": lambda: _idx_images(MNIST),
+        "fashion_mnist": lambda: _idx_images(FASHION_MNIST),
+        "cifar10": _cifar10,
+    }
+    return readers[name]()
+
+
+def checksums(name: ImageName) -> dict[str, str]:
+    """The published checksums of a data set's files; none for the digits, which need no file."""
+    sources: dict[str, dict[str, Source]] = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10}
+    return {source.path: f"md5:{source.md5}" for source in sources.get(name, {}).values()}
+
+
+def _idx_images(sources: dict[str, Source]) -> Images:
+    train, train_labels, test, test_labels = (read_idx(fetch(source)) for source in sources.values())
+    return Images(_labelled(train[:, None], train_labels), _labelled(test[:, None], test_labels))
+
+
+def _cifar10() -> Images:
+    if not all((data_folder() / source.path).exists() for source in CIFAR10.values()):
+        _unpack_cifar10()
+    *train, test = (read_batch(fetch(source)) for source in CIFAR10.values())
+    pixels, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    return Images(_labelled(pixels, labels), _labelled(*test))
+
+
+def _unpack_cifar10() -> None:
+    """The batches come in one archive; each is verified by itself when it is read."""
+    import tarfile
+
+    missing = [source.path for source in CIFAR10.values() if not (data_folder() / source.path).exists()]
+    try:
+        archive = fetch(CIFAR10_ARCHIVE)
+    except InputError as error:
+        raise InputError(f"{', '.join(missing)} missing from {data_folder()}; {error}") from error
+    with tarfile.open(archive) as content:
+        for path in missing:
+            member = content.extractfile(path)
+            assert member is not None  # the archive's checksum is right
+            target = data_folder() / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.with_name(f"{target.name}.part").write_bytes(member.read())
+            target.with_name(f"{target.name}.part").replace(target)
+
+
+def _digits() -> Images:
+    """1,797 handwritten digits of 8 × 8, three times as large with a margin of two; every fifth is for testing."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    small = torch.from_numpy(found.images).float().unsqueeze(1) / 16
+    large = torch.nn.functional.interpolate(small, size=(24, 24), mode="bilinear", align_corners=False)
+    x = (torch.nn.functional.pad(large, (2, 2, 2, 2)) * 255).round().to(torch.uint8)
+    y = torch.from_numpy(found.target).long()
+    test = torch.arange(len(x)) % 5 == 0
+    return Images(Labelled(x[~test], y[~test]), Labelled(x[test], y[test]))
+
+
+def _labelled(pixels: np.ndarray, labels: np.ndarray) -> Labelled:
+    if len(pixels) != len(labels):
+        raise InputError(f"{len(pixels):,} images and {len(labels):,} labels do not belong together.")
+    return Labelled(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))

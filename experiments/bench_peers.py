@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from experiments.bench import interval, seconds
+from experiments.tables import cell
 from genlib import CouplingFlow, FlowMatching, train
 from genlib.data.points import density
 from genlib.draws import Draws
@@ -35,7 +36,7 @@ BATCH, BURST = 512, 20
 ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9, "batch_size": BATCH, "points": 20_000}
 COUPLING = CouplingFlow(layers=8, width=64, depth=2, activation="relu", **ENDLESS)
 MATCHING = FlowMatching(width=256, depth=2, activation="silu", log_every=10, **ENDLESS)
-Burst = Callable[[], None]
+Burst = Callable[[], object]
 Score = Callable[[Tensor], Tensor]
 
 
@@ -47,11 +48,13 @@ class Options:
     """Interleaved measurements."""
     seconds: float = 10.0
     """CPU-seconds after which the NLL is taken; 0 skips it."""
+    seeds: int = 3
+    """Trainings behind each NLL."""
 
 
 def by_genlib(study: Any) -> tuple[Burst, Score]:
     """Our loop, a burst of updates at a time."""
-    progress, found = train(study), []
+    progress, found = train(replace(study, seed=torch.initial_seed())), []
 
     def burst() -> None:
         for _ in range(BURST // study.log_every):
@@ -151,15 +154,16 @@ def likelihoods() -> dict[str, Burst]:
     model, x = MATCHING.model().requires_grad_(False), density("rings").sample(2_000, Draws(0, "bench")).x
     times = flow_matching.times(50)
 
-    def ours() -> None:
+    def ours() -> Tensor:
         with torch.no_grad():
-            flow_matching.log_prob(model, x, times, "midpoint")
+            return flow_matching.log_prob(model, x, times, "midpoint")
 
-    def theirs() -> None:
-        ODESolver(lambda x, t: model(x, t)).compute_likelihood(
+    def theirs() -> Tensor:
+        return ODESolver(lambda x, t: model(x, t)).compute_likelihood(
             x, normal.log_prob, step_size=None, method="midpoint", time_grid=times.flip(0), exact_divergence=True
-        )
+        )[1]
 
+    assert torch.allclose(ours(), theirs(), atol=1e-4)
     return {"genlib": ours, "flow_matching": theirs}
 
 
@@ -175,8 +179,10 @@ def race(bursts: dict[str, Burst], repeats: int) -> dict[str, list[float]]:
     return times
 
 
-def nll_gap(burst: Burst, score: Score, budget: float) -> float:
+def nll_gap(make: Callable[[], tuple[Burst, Score]], seed: int, budget: float) -> float:
     """The NLL above the truth after so many CPU-seconds of bursts."""
+    torch.manual_seed(seed)
+    burst, score = make()
     began = time.process_time()
     while time.process_time() - began < budget:
         burst()
@@ -205,8 +211,9 @@ def main(options: Options) -> None:
         made = {"genlib": lambda study=study: by_genlib(study)} | {n: make for n, make in peers.items() if _has(n)}
         raced = {name: make() for name, make in made.items()}
         times = race({name: burst for name, (burst, _) in raced.items()}, options.repeats)
-        for name, (burst, score) in {name: make() for name, make in made.items()}.items():
-            gap = [f"{nll_gap(burst, score, options.seconds):.3f}"] if options.seconds else []
+        for name, make in made.items():
+            gaps = [nll_gap(make, seed, options.seconds) for seed in range(options.seeds if options.seconds else 0)]
+            gap = [cell(gaps, 3)] if gaps else []
             table.add_row(what, name, *_cells(times, name, BURST), *gap)
         table.add_section()
     if _has("flow_matching"):

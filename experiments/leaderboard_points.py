@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.execution import execute
+from cluster.lease import is_alive
 from cluster.mirror import ui_command
 from cluster.run import Run
 from cluster.workers import Workers
 from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, end, launched
+from experiments.tables import cell, markdown, with_ratios
 from genlib import CouplingFlow, FlowMatching, InputError, PointDiffusion, Study, train
-from genlib.claims import interval
 from genlib.data.points import DensityName, density
 from genlib.figures.leaderboard import quality
 from tuning.gathering import gathering
@@ -41,21 +42,30 @@ NAME = "leaderboard-points"
 SECONDS = 60
 """CPU-seconds of the longest training, for which the update counts below were calibrated."""
 METHODS: dict[str, Study[Any]] = {
-    "diffusion": PointDiffusion.preset("best", batch_size=500, steps=16_000, sampler="dpm2"),
-    "affine coupling flow": CouplingFlow.preset("best", steps=4_500),
-    "spline coupling flow": CouplingFlow.preset("spline", steps=5_200),
-    "flow matching": FlowMatching.preset("best", steps=14_000),
+    "diffusion": PointDiffusion.preset("best", batch_size=500, steps=14_500, sampler="dpm2"),
+    "affine coupling flow": CouplingFlow.preset("best", steps=4_200),
+    "spline coupling flow": CouplingFlow.preset("spline", steps=5_300),
+    "flow matching": FlowMatching.preset("best", steps=12_800),
 }
 SHARES = (1 / 16, 1 / 4, 1.0)
 """Of the budget, each a training of its own: the learning rate falls to zero in every one."""
 EVALUATIONS = (4, 8, 20, 40, 100)
-"""Of the network, for a sample (second-order steps) and for a likelihood (Runge–Kutta steps)."""
-METRICS = {
-    "nll_gap": ("NLL above the truth (nats)", 0.0),
-    "c2st": ("C2ST (.5 is perfect)", 0.5),
-    "sliced_wasserstein_ratio": ("SW ÷ real against real", 1.0),
+"""Of the network, for a sample: two in each of their second-order steps."""
+NLL = {"nll_gap": ("NLL above the truth (nats)", 0.0)}
+SAMPLES = {"c2st": ("C2ST (.5 is perfect)", 0.5), "sliced_wasserstein_ratio": ("SW ÷ real against real", 1.0)}
+COLUMNS = {
+    "NLL above the truth": ("nll_gap", 3),
+    "C2ST": ("c2st", 3),
+    "SW ÷ floor": ("sliced_wasserstein_ratio", 2),
+    "evaluations": ("evaluations", 0),
+    "CPU-seconds": ("cpu_seconds", 0),
 }
-Lines = dict[str, dict[str, dict[str, dict[float, list[float]]]]]
+NOTE = """Diffusion, coupling flows and flow matching on the same densities under one budget of CPU time.
+
+Diffusion's settings were chosen on the square, those of the flows on the rings, each among some twenty."""
+Key = tuple[DensityName, str, float, int]
+"""Density, method, share of the budget, seed."""
+Measured = Mapping[Key, Sequence[dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,13 @@ class LeaderboardOptions(Options):
 
 
 def looks(study: Study[Any]) -> list[Study[Any]]:
-    """The study with its numbers of evaluations, the default one last; a coupling flow as it is."""
+    """The study with its numbers of evaluations, the default one last; a coupling flow as it is.
+
+    The likelihood is always taken in small steps: in few it is the likelihood of nothing, and may beat the truth.
+    """
     if isinstance(study, CouplingFlow):
         return [study]
-    return [replace(study, sampling_steps=count // 2, likelihood_steps=count // 4) for count in EVALUATIONS]
+    return [replace(study, sampling_steps=count // 2) for count in EVALUATIONS]
 
 
 def evaluate(
@@ -84,20 +97,41 @@ def evaluate(
 ) -> list[dict[str, float]]:
     """Train, and measure; with every number of evaluations those that had the whole budget."""
     every = looks(run.study) if run.key in whole else [run.study]
-    return execute(run, workers, device=device, looks=every[::-1], any_device=any_device)
+    return execute(run, workers, device=device, looks=every[::-1], any_device=any_device)[::-1]
 
 
 def calibrate(console: Console) -> None:
-    """How many updates each method makes in the budget, here and now."""
+    """How many updates each method makes in the budget, here and now, measured in turns."""
     torch.set_num_threads(1)
+    loops = {name: train(replace(study, density="rings", steps=10**9)) for name, study in METHODS.items()}
+    steps, last, spent = dict.fromkeys(loops, 0), dict.fromkeys(loops, 0), dict.fromkeys(loops, 0.0)
+    for turn in range(6):
+        for name, loop in loops.items():
+            began, step = time.process_time(), 0
+            while time.process_time() - began < 2:
+                step = next(loop).step
+            if turn:  # the first one warms up
+                steps[name] += step - last[name]
+                spent[name] += time.process_time() - began
+            last[name] = step
     for name, study in METHODS.items():
-        progress = train(replace(study, density="rings", steps=10**9, validate_every=10**9))
-        next(progress)
-        began, first, step = time.process_time(), study.log_every, study.log_every
-        while time.process_time() - began < 10:
-            step = next(progress).step
-        rate = (step - first) / (time.process_time() - began)
-        console.print(f"{name}: {rate:,.0f} updates per CPU-second, {rate * SECONDS:,.0f} in {SECONDS} s", style="")
+        rate = steps[name] / spent[name]
+        console.print(f"{name}: {rate * SECONDS:,.0f} updates in {SECONDS} CPU-seconds ({study.steps:,} are set)")
+
+
+def wanted(options: LeaderboardOptions) -> dict[Key, Study[Any]]:
+    """Every run."""
+    found: dict[Key, Study[Any]] = {}
+    for on in options.densities:
+        for method, study in METHODS.items():
+            for share in SHARES:
+                part = share * options.share
+                scaled = {name: max(1, round(getattr(study, name) * part)) for name in ("steps", "validate_every")} | {
+                    "warmup_steps": round(study.warmup_steps * part)
+                }
+                for seed in range(options.seeds):
+                    found[on, method, share, seed] = looks(replace(study, density=on, seed=seed, **scaled))[-1]
+    return found
 
 
 def main(options: LeaderboardOptions) -> None:
@@ -107,56 +141,36 @@ def main(options: LeaderboardOptions) -> None:
         return
     if options.seeds < 1 or not 0 < options.share <= 1:
         raise InputError("the leaderboard needs --seeds of at least 1 and a --share above 0 and at most 1.")
-    wanted: dict[tuple[str, str, float, int], Study[Any]] = {}
-    for on in options.densities:
-        for method, study in METHODS.items():
-            for share in SHARES:
-                steps = max(1, round(study.steps * share * options.share))
-                cadence = max(1, round(study.validate_every * share * options.share))
-                for seed in range(options.seeds):
-                    fields = {"density": on, "steps": steps, "validate_every": cadence, "seed": seed}
-                    wanted[on, method, share, seed] = looks(replace(study, **fields))[-1]
-    runs = [Run(study, options.root, sweep=NAME) for study in wanted.values()]
+    name = NAME if options.share == 1 else f"{NAME}-{options.share:g}"
+    if options.fresh and is_alive(options.root / name / "lease"):
+        raise InputError(f"'{name}' is being run: end that before starting it anew.")
+    studies = wanted(options)
+    runs = [Run(study, options.root, sweep=name) for study in studies.values()]
     if launched(options, runs):
         return
-    names = {
-        f"{method}, {on}, {share:.3g} of the time, seed {seed}": s for (on, method, share, seed), s in wanted.items()
-    }
-    note = "Diffusion, coupling flows and flow matching on the same densities under one budget of CPU time."
-    whole = frozenset(study.key() for (_, _, share, _), study in wanted.items() if share == SHARES[-1])
+    names = {f"{method}, {on}, {share:.3g} of the time, seed {seed}": study
+             for (on, method, share, seed), study in studies.items()}  # fmt: skip
+    whole = frozenset(study.key() for (_, _, share, _), study in studies.items() if share == SHARES[-1])
     how = partial(evaluate, whole=whole, workers=options.group, device=options.device, any_device=options.any_device)
-    with gathering(options.root, NAME, names, note=note) as gathered:
-        done = run_many(list(wanted.values()), options.root, how, group=NAME, workers=options.group)
-        values = {found.study: found.value[::-1] for found in done}
-        measured = {key: [with_ratio(found) for found in values[study]] for key, study in wanted.items()}
-        seen = {
-            f"{on}, {method}, {share:.3g}, seed {seed}": found for (on, method, share, seed), found in measured.items()
-        }
+    with gathering(options.root, name, names, metric="nll_gap", note=NOTE) as gathered:
+        done = run_many(list(studies.values()), options.root, how, gathered=gathered, workers=options.group)
+        values = {found.study: found.value for found in done}
+        measured = {key: [with_ratios(found) for found in values[study]] for key, study in studies.items()}
+        seen = {", ".join(map(str, key)): found for key, found in measured.items()}
         (gathered.folder / "leaderboard.json").write_text(json.dumps(seen, indent=1))
-        pictures = draw(measured, gathered.folder)
-        table, markdown = tabulate(measured, options.seeds)
-        (gathered.folder / "leaderboard.md").write_text(markdown)
-        best = min(measured, key=lambda key: measured[key][-1]["nll_gap"])
-        gathered.write(
-            note=f"{note}\n\n{markdown}",
-            best={"value": measured[best][-1]["nll_gap"], "command": ", ".join(map(str, best))},
-        )
+        seconds = SECONDS * options.share
+        pictures = draw(measured, gathered.folder, seconds)
+        table, text = tabulate(measured, options.seeds, seconds)
+        (gathered.folder / "leaderboard.md").write_text(text)
+        gathered.write(note=f"{NOTE}\n\n{text}")
     options.console.print(table)
     end(options)
-    shown = {
-        **{f"picture {k + 1}": str(path) for k, path in enumerate(pictures)},
-        "table": f"{gathered.folder}/leaderboard.md",
-    }
+    shown = {"pictures": ", ".join(map(str, pictures)), "table": f"{gathered.folder}/leaderboard.md"}
     print_lines(options.console, shown | {"compare": ui_command(options.root)})
     conclude([run.result() for run in runs], as_json=options.json)
 
 
-def with_ratio(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics, and the distance over that of real points among themselves."""
-    return metrics | {"sliced_wasserstein_ratio": metrics["sliced_wasserstein"] / metrics["sliced_wasserstein_floor"]}
-
-
-def draw(measured: Mapping[tuple[str, str, float, int], list[dict[str, float]]], folder: Path) -> list[Path]:
+def draw(measured: Measured, folder: Path, seconds: float) -> list[Path]:
     """Quality against evaluations after the whole budget, and against training time with the most evaluations."""
 
     def empty() -> Any:
@@ -164,51 +178,37 @@ def draw(measured: Mapping[tuple[str, str, float, int], list[dict[str, float]]],
 
     by_evaluations, by_time = empty(), empty()
     for (on, method, share, _), every in measured.items():
-        title = density(on).title  # type: ignore[arg-type]
-        for name in METRICS:
-            by_time[title][method][name][SECONDS * share].append(every[-1][name])
-            if share == 1:
-                for found in every:
-                    by_evaluations[title][method][name][found["evaluations"]].append(found[name])
-    ticks = [SECONDS * share for share in SHARES]
+        title = density(on).title
+        for name in NLL | SAMPLES:
+            by_time[title][method][name][seconds * share].append(every[-1][name])
+            for found in every if share == SHARES[-1] and name in SAMPLES else ():
+                by_evaluations[title][method][name][found["evaluations"]].append(found[name])
+    ticks = [round(seconds * share, 2) for share in SHARES]
+    cost = "CPU-seconds of training (as calibrated)"
     drawn = {
-        "evaluations": quality(by_evaluations, cost="network evaluations", metrics=METRICS, costs=(1, *EVALUATIONS)),
-        "training_time": quality(by_time, cost="CPU-seconds of training (as calibrated)", metrics=METRICS, costs=ticks),
+        "evaluations": quality(by_evaluations, cost="network evaluations", metrics=SAMPLES, costs=(1, *EVALUATIONS)),
+        "training_time": quality(by_time, cost=cost, metrics=NLL | SAMPLES, costs=ticks),
     }
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
     return [folder / f"{name}.png" for name in drawn]
 
 
-def tabulate(measured: Mapping[tuple[str, str, float, int], list[dict[str, float]]], seeds: int) -> tuple[Table, str]:
-    """After the whole budget, with the most evaluations: mean and half the 95 % interval."""
-    columns = {
-        "NLL above the truth": ("nll_gap", 3),
-        "C2ST": ("c2st", 3),
-        "SW ÷ floor": ("sliced_wasserstein_ratio", 2),
-    }
-    columns |= {"evaluations": ("evaluations", 0), "CPU-seconds": ("cpu_seconds", 0)}
-    rows: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+def tabulate(measured: Measured, seeds: int, seconds: float) -> tuple[Table, str]:
+    """After the whole budget, with the most evaluations."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for (on, method, share, _), every in measured.items():
-        if share == 1:
-            rows[on, method].append(every[-1])
-    title = f"{SECONDS} CPU-seconds each as calibrated, mean ± half the 95 % interval over {seeds} seeds"
-    table = Table("density", "method", *columns, title=title)
-    lines = [["density", "method", *columns], ["---"] * (len(columns) + 2)]
-    for (on, method), found in rows.items():
-        cells = [on, method, *(_cell([one[key] for one in found], digits) for key, digits in columns.values())]
-        table.add_row(*cells)
-        lines.append(cells)
-    return table, "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{title}.\n"
-
-
-def _cell(values: list[float], digits: int) -> str:
-    mean, low, high = interval(values)
-    return (
-        f"{mean:.{digits}f}"
-        if high - low in (0, float("inf"))
-        else f"{mean:.{digits}f} ± {(high - low) / 2:.{digits}f}"
-    )
+        if share == SHARES[-1]:
+            found[on, method].append(every[-1])
+    title = f"{seconds:g} CPU-seconds each as calibrated; mean ± half the 95 % interval over {seeds} seeds"
+    rows = [
+        [on, method, *(cell([one[key] for one in every], digits) for key, digits in COLUMNS.values())]
+        for (on, method), every in found.items()
+    ]
+    table = Table("density", "method", *COLUMNS, title=title)
+    for row in rows:
+        table.add_row(*row)
+    return table, markdown(["density", "method", *COLUMNS], rows) + f"\n{title}.\n"
 
 
 if __name__ == "__main__":

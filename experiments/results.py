@@ -24,8 +24,8 @@ from cluster.workers import Workers
 from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, end, launched
+from experiments.tables import cell, markdown, with_ratios
 from genlib import CouplingFlow, FlowMatching, InputError, PointDiffusion, SpiralDiffusion, Study
-from genlib.claims import interval
 from tuning.many import run_many
 
 ROWS: dict[str, Study[Any]] = {
@@ -101,14 +101,16 @@ def main(options: ResultOptions) -> None:
         for metric, value in with_ratios(values[study]).items():
             measured[name][metric].append(value)
     title = f"mean ± half the 95 % interval over {options.seeds} seeds"
-    lines = [[name, *(_cell(metrics, key) for key in COLUMNS.values())] for name, metrics in measured.items()]
+    lines = [
+        [name, *(cell(metrics.get(key, []), DIGITS.get(key, 0)) for key in COLUMNS.values())]
+        for name, metrics in measured.items()
+    ]
     table = Table("study", *COLUMNS, title=title)
     for line in lines:
         table.add_row(*line)
     Console(stderr=options.json, width=150).print(table)
-    rows_of_text = [["study", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *lines]
-    markdown = "\n".join("| " + " | ".join(line) + " |" for line in rows_of_text)
-    (options.root / "results.md").write_text(f"{markdown}\n\n{title}.\n")
+    text = markdown(["study", *COLUMNS], lines)
+    (options.root / "results.md").write_text(f"{text}\n{title}.\n")
     (options.root / "results.json").write_text(json.dumps(measured, indent=2))
     print_lines(options.console, {"metrics": f"{options.root}/results.json", "markdown": f"{options.root}/results.md"})
     if options.gallery:
@@ -127,21 +129,6 @@ def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
             for picture in pictures:
                 source = path / "evaluations" / evaluation / "figures" / f"{picture}.png"
                 shutil.copyfile(source, GALLERY / f"{rows[name].title()}-{picture.replace('_', '-')}.png")
-
-
-def with_ratios(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics, and what the table shows of them."""
-    ratio = {"sliced_wasserstein_ratio": metrics["sliced_wasserstein"] / metrics["sliced_wasserstein_floor"]}
-    percent = {"leakage_percent": 100 * metrics["leakage"]} if "leakage" in metrics else {}
-    return metrics | ratio | percent
-
-
-def _cell(metrics: dict[str, list[float]], key: str) -> str:
-    if key not in metrics:
-        return "–"
-    mean, low, high = interval(metrics[key])
-    digits = DIGITS.get(key, 0)
-    return f"{mean:.{digits}f} ± {(high - low) / 2:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,11 +28,11 @@ def test_its_runs_are_children_of_one_parent_in_mlflow(tmp_path):
 
     from cluster.mirror.bring import Mirror
 
-    with gathering(tmp_path, "both", STUDIES, note="Two kinds of flow.") as gathered:
+    with gathering(tmp_path, "both", STUDIES, metric="nll", note="Two kinds of flow.") as gathered:
         for study in STUDIES.values():
             Run(study, tmp_path, sweep="both").execute(figures=False)
         (gathered.folder / "table.md").write_text("| a | b |")
-        gathered.write(best={"value": 1.0, "command": "a flow"}, note="Two kinds of flow, compared.")
+        gathered.write(note="Two kinds of flow, compared.")
     Mirror(tmp_path).bring_everything()
     client = MlflowClient(tracking_uri=tracking_uri(tmp_path))
     (experiment,) = (found for found in client.search_experiments() if found.name == "both")
@@ -55,7 +56,7 @@ def test_only_one_process_holds_it(tmp_path):
         assert other.stdout.readline() == "held\n"
         with (
             pytest.raises(InputError, match="'both' is being run already: process"),
-            gathering(tmp_path, "both", STUDIES, note=""),
+            gathering(tmp_path, "both", STUDIES, metric="nll", note=""),
         ):
             pass
         other.kill()
@@ -64,7 +65,7 @@ def test_only_one_process_holds_it(tmp_path):
 
 def test_how_it_ends_is_recorded_and_damage_is_mended(tmp_path):
     def fail():
-        with gathering(tmp_path, "both", STUDIES, note=""):
+        with gathering(tmp_path, "both", STUDIES, metric="nll", note=""):
             raise RuntimeError("lost")
 
     with pytest.raises(RuntimeError, match="lost"):
@@ -74,6 +75,24 @@ def test_how_it_ends_is_recorded_and_damage_is_mended(tmp_path):
     assert first["status"] == "FAILED"
     content = json.loads(record.read_text())
     record.write_text(json.dumps(content)[:-20])
-    with gathering(tmp_path, "both", STUDIES, note=""):
+    with gathering(tmp_path, "both", STUDIES, metric="nll", note=""):
         assert read_json(record)["status"] == "RUNNING"
     assert read_json(record)["status"] == "FINISHED"
+
+
+def test_a_signal_leaves_it_killed(tmp_path):
+    code = f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from cluster.stopping import on_stop
+from tuning.gathering import gathering
+with gathering(Path(sys.argv[1]), "both", {{}}, metric="nll", note="") as gathered, on_stop(gathered.settle):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        other.terminate()
+        assert other.wait(timeout=20) == 128 + 15
+    assert read_json(tmp_path / "both" / "sweep.json")["status"] == "KILLED"

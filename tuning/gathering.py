@@ -1,4 +1,4 @@
-"""Runs of several studies under one name: a folder like a sweep's, one parent in MLflow.
+"""A sweep over whole studies: their runs under one name, in one folder, with one parent in MLflow.
 
 <storage>/<name>/sweep.json    what it is, what its runs are called, how it ended
 <storage>/<name>/lease/        of the process that runs it: a second one is refused while it lives
@@ -31,13 +31,20 @@ class Gathering:
         with told(self.folder):
             write_json(self.folder / "sweep.json", self._record)
 
+    def settle(self, _signal: str) -> None:
+        """A signal ends the process."""
+        self.write(status="KILLED", ended=time.time())
+
 
 @contextmanager
-def gathering(storage: Path, name: str, studies: Mapping[str, Study[Any]], *, note: str) -> Iterator[Gathering]:
+def gathering(
+    storage: Path, name: str, studies: Mapping[str, Study[Any]], *, metric: str, note: str
+) -> Iterator[Gathering]:
     """Hold the folder; how the block ends is how the gathering ends.
 
     Arguments:
         studies: what runs in it, by the names that its runs have in MLflow.
+        metric: what they are compared by.
         note: what it is, in Markdown.
     """
     folder = open_storage(storage) / name
@@ -53,15 +60,16 @@ def gathering(storage: Path, name: str, studies: Mapping[str, Study[Any]], *, no
     except Damaged:
         set_aside(folder / "sweep.json")
         known = {}
-    names = {study.key(): title for title, study in studies.items()}
-    record = {"study": name, "name": name, "space": {}, "metric": "nll_gap", "names": names, "note": note}
+    titles = {study.title() for study in studies.values()}
+    record = {"name": name, "experiment": name, "study": ", ".join(sorted(titles)), "space": {}, "metric": metric}
+    record |= {"names": {study.key(): title for title, study in studies.items()}, "note": note}
     gathered = Gathering(folder, record | {"began": known.get("began", time.time())})
     try:
         gathered.write(status="RUNNING")
         yield gathered
         gathered.write(status="FINISHED", ended=time.time())
-    except BaseException:
-        gathered.write(status="FAILED", ended=time.time())
+    except BaseException as error:
+        gathered.write(status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", ended=time.time())
         raise
     finally:
         lease.release()

@@ -22,6 +22,7 @@ from cluster.stopping import on_stop
 from cluster.storage import open_storage
 from cluster.workers import Workers
 from genlib import Study
+from tuning.gathering import Gathering
 
 
 class Done(NamedTuple):
@@ -37,14 +38,14 @@ def run_many(
     storage: str | Path,
     work: Callable[[Run], Any],
     *,
-    group: str | None = None,
+    gathered: Gathering | None = None,
     workers: Workers | None = None,
     cpus: int | None = None,
 ) -> Iterator[Done]:
     """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest.
 
     Arguments:
-        group: the folder in the storage that all runs go to, instead of one for each study.
+        gathered: where all runs go, instead of a folder for each study.
     """
     workers = workers or Workers()
     distinct = list(dict.fromkeys(studies))
@@ -52,10 +53,16 @@ def run_many(
         workers.check(study)
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
     storage = open_storage(Path(storage).absolute())
-    runs = {study: Run(study, storage, sweep=group) for study in distinct}
+    runs = {study: Run(study, storage, sweep=gathered.folder.name if gathered else None) for study in distinct}
+
+    def settle(name: str) -> None:
+        kill_unfinished(list(runs.values()), f"stopped by {name}")
+        if gathered:
+            gathered.settle(name)
+
     with (
         ray_session(cpus),
-        on_stop(lambda name: kill_unfinished(list(runs.values()), f"stopped by {name}")),
+        on_stop(settle),
         _driving(storage) as driver,
     ):
         probe_storage(storage)

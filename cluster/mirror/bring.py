@@ -177,8 +177,9 @@ class Mirror:
             return False
         entry["began"] = sweep["began"]
         key = self._key(folder)
-        entry["run"] = self.store.run(sweep["study"], key, name=sweep["name"], began=int(sweep["began"] * 1000))
-        entry["experiment"] = sweep["study"]
+        experiment = sweep.get("experiment", sweep["study"])
+        entry["run"] = self.store.run(experiment, key, name=sweep["name"], began=int(sweep["began"] * 1000))
+        entry["experiment"] = experiment
         space = {name: " | ".join(map(str, values)) for name, values in sweep["space"].items()}
         self.store.params(entry["run"], {"metric": sweep["metric"], **{f"space/{k}": v for k, v in space.items()}})
         note = f"A sweep of `{sweep['study']}` over {', '.join(sweep['space'])}, compared by `{sweep['metric']}`."
@@ -202,14 +203,12 @@ class Mirror:
         else:
             for path in files:
                 self.store.client.log_artifact(entry["run"], str(path))
-            best = sweep.get("best")
+            best, ended = sweep.get("best"), sweep.get("ended") or (folder / "sweep.json").stat().st_mtime
             if best:
-                self.store.rows(
-                    entry["run"], [Row(f"best/{sweep['metric']}", best["value"], int(sweep["ended"] * 1000), 0)]
-                )
-                note = sweep.get("note")
-                self.store.tags(entry["run"], {"mlflow.note.content": note, "genlib.best": best["command"]})
-            ended = sweep.get("ended") or (folder / "sweep.json").stat().st_mtime
+                self.store.rows(entry["run"], [Row(f"best/{sweep['metric']}", best["value"], int(ended * 1000), 0)])
+                self.store.tags(entry["run"], {"genlib.best": best["command"]})
+            if sweep.get("note"):
+                self.store.tags(entry["run"], {"mlflow.note.content": sweep["note"]})
             self.store.status(entry["run"], status, int(ended * 1000))
         entry["stamp"] = stamp
         return True
@@ -280,7 +279,8 @@ class Mirror:
 
     def _experiment(self, path: Path, described: Entry) -> str:
         try:
-            return str(read_json(path.parent / "sweep.json")["study"])
+            sweep = read_json(path.parent / "sweep.json")
+            return str(sweep.get("experiment", sweep["study"]))
         except FileNotFoundError:
             return rebuild(described, path).title()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from genlib.claims import interval
 from genlib.figures.style import CLASSES, INK, panels, styled
@@ -41,6 +41,11 @@ def quality(
                 _draw(ax, found[metric], k, method)
             ax.axhline(perfect, color=INK, ls="--", lw=1.1, zorder=1, label="perfect")
             ax.set_xscale("log")
+            if perfect == 1:  # a ratio
+                ax.set_yscale("log")
+                ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                ax.yaxis.set_minor_formatter(NullFormatter())
             ax.xaxis.set_major_locator(FixedLocator(list(costs)))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.set_xticklabels([f"{place:g}" for place in costs])

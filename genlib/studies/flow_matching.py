@@ -63,7 +63,7 @@ class FlowMatching(PointStudy[nn.Module]):
     solver: ode.Solver = setting("euler", evaluation=True)
     """How the velocity is followed: in fixed steps, or as `tolerance` asks (`adaptive`)."""
     sampling_steps: int = setting(100, low=1, evaluation=True)
-    """Steps from noise to sample: Δt is one over their number. (For `adaptive`, points where it must stop.)"""
+    """Steps from noise to sample: Δt is one over their number. (`adaptive` takes as many as it needs.)"""
     spacing: flow_matching.Spacing = setting("even", evaluation=True)
     """Equal steps, or shorter ones near the data."""
     tolerance: float = setting(1e-4, above=0, evaluation=True)
@@ -163,6 +163,11 @@ class FlowMatching(PointStudy[nn.Module]):
     def validate(self, model: nn.Module, draws: Draws) -> dict[str, float]:
         x, y = self.truth.sample(2_000, draws.fork("points"))
         z, t = draws.normal(*x.shape), draws.uniform(len(x))
+        if self.pairing == "optimal":  # as it was trained: within a batch
+            parts = [
+                torch.split(part, self.batch_size) for part in (z, x, *([y] if self.classes and y is not None else []))
+            ]
+            z = torch.cat([flow_matching.optimal_pairing(*some) for some in zip(*parts, strict=True)])
         predicted = model(torch.lerp(z, x, t.unsqueeze(1)), t, self.label(y))
         metrics = {"validation/loss": flow_matching.matching_loss(predicted, x, z).item()}
         count = min(1_000, self.samples)
@@ -201,7 +206,8 @@ class FlowMatching(PointStudy[nn.Module]):
 
     def generate(self, model: nn.Module, count: int, draws: Draws, *, y: Tensor | None = None) -> Tensor:
         z = draws.normal(count, 2)
-        times = flow_matching.times(self.sampling_steps, self.spacing).to(z)
+        steps = 1 if self.solver == "adaptive" else self.sampling_steps  # it takes as many as it needs
+        times = flow_matching.times(steps, self.spacing).to(z)
         return ode.integrate(self.field(model, y), z, times, self.solver, tolerance=self.tolerance)
 
     def log_prob(self, model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:

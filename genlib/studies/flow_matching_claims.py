@@ -57,12 +57,14 @@ def _whole(run: Run, count: int) -> Tensor:
 
 
 def _compared(measure: Callable[[Tensor], Tensor]) -> Callable[[Sequence[Trained[Any]]], float]:
-    """A measure of the coupling flow's paths minus that of flow matching's, from the same noise."""
+    """A measure of the coupling flow's paths minus that of flow matching's, from the same noise, seen equally often."""
 
     def effect(runs: Sequence[Trained[Any]]) -> float:
         matching, coupling = runs
         start = matching.study.draws("claims/paths").normal(500, 2)
-        own, other = _whole(matching, 500), coupling.study.path(coupling.model, start)
+        other = coupling.study.path(coupling.model, start)
+        times = flow_matching.times(8 * coupling.study.layers)
+        own = flow_matching.path(matching.study.field(matching.model), start, times)[::8]
         return float(measure(other).mean() - measure(own).mean())
 
     return effect
@@ -97,13 +99,13 @@ CLAIMS = (
         "Paths are shorter than the coupling flow's",
         (REPORT, CouplingFlow.preset("report")),
         _compared(path_length),
-        "mean length of 500 paths, coupling flow minus flow matching",
+        "mean length of 500 paths at 16 places each, coupling flow minus flow matching",
     ),
     Claim(
         "Paths are smoother than the coupling flow's",
         (REPORT, CouplingFlow.preset("report")),
         _compared(turning),
-        "mean total curvature of 500 paths, coupling flow minus flow matching, radians",
+        "mean sum of the angles at the 14 places between, coupling flow (right angles) minus flow matching, radians",
     ),
     Claim(
         "The cloud's mean stays put",

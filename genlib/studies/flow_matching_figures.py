@@ -48,8 +48,8 @@ def _loss(study: FlowMatching, history: History) -> Drawing:
     steps, losses = history.series("velocity_mse" if uniform and study.velocity != "plain" else "loss")
     validation_steps, validation = history.series("validation/loss")
     label = "squared error of the velocity, per coordinate"
-    if not uniform or study.pairing != "independent":
-        steps, losses = steps[:0], losses[:0]  # of other times or other pairs: not to be compared
+    if not uniform:
+        steps, losses = steps[:0], losses[:0]  # of other times: not to be compared
     figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=study.floor(), label=label)
     table = {
         "training": np.column_stack((steps, losses)),

@@ -99,24 +99,29 @@ def on_and_off(run: Trained[Any], *, near: bool, count: int = 1_000) -> tuple[Te
 
 
 def likelier(near: bool) -> Callable[[Sequence[Trained[Any]]], float]:
-    """By how much points on the density are likelier than points off it."""
+    """How surely points on the density are likelier than points off it."""
 
     def effect(runs: Sequence[Trained[Any]]) -> float:
         on, off = (runs[0].study.log_prob(runs[0].model, x) for x in on_and_off(runs[0], near=near))
-        return float(on.mean() - off.mean())
+        return _above(on, off)
 
     return effect
 
 
 def further_out(near: bool) -> Callable[[Sequence[Trained[Any]]], float]:
-    """By how much the noise of points off the density is further out than that of points on it."""
+    """How surely the noise of points off the density is further out than that of points on it."""
 
     def effect(runs: Sequence[Trained[Any]]) -> float:
         on, off = on_and_off(runs[0], near=near)
-        sizes = [runs[0].study.path(runs[0].model, x, inverse=True)[-1].norm(dim=1).mean() for x in (on, off)]
-        return float(sizes[1] - sizes[0])
+        on, off = (runs[0].study.path(runs[0].model, x, inverse=True)[-1].norm(dim=1) for x in (on, off))
+        return _above(off, on)
 
     return effect
+
+
+def _above(one: Tensor, other: Tensor) -> float:
+    """P(one > other) − ½, over all pairs: the area under the ROC curve above chance."""
+    return float((one.unsqueeze(1) > other).float().mean()) - 0.5
 
 
 def on_off_claims(study: Flow) -> tuple[Claim, ...]:
@@ -127,7 +132,7 @@ def on_off_claims(study: Flow) -> tuple[Claim, ...]:
             f"Points on the logo have higher log p than points off it, {where}",
             (study,),
             likelier(near),
-            "mean log p on minus off, nats",
+            "how often a point on it has the higher log p of a pair, minus ½ (means would be of a few far outliers)",
         )
         for near, where in places
     ]
@@ -136,7 +141,7 @@ def on_off_claims(study: Flow) -> tuple[Claim, ...]:
             f"Points on the logo have smaller ‖z‖ than points off it, {where}",
             (study,),
             further_out(near),
-            "mean ‖z‖ off minus on",
+            "how often a point off it has the greater ‖z‖ of a pair, minus ½",
         )
         for near, where in places
     ]

@@ -118,7 +118,7 @@ class PointDiffusion(PointStudy[nn.Module]):
 
     @property
     def balanced(self) -> bool:
-        return super().balanced and not self.label_dropout  # the density without classes needs the classes' own shares
+        return self.classes > 0 and not self.label_dropout  # the density without classes needs the classes' own shares
 
     def model(self) -> nn.Module:
         with self.draws("model").default_generator():

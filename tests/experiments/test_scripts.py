@@ -241,12 +241,15 @@ def test_the_leaderboard_ends_in_a_table_and_pictures_and_goes_on_where_it_was(t
         assert done.returncode == 0, done.stderr
     runs = json.loads(done.stdout.splitlines()[-1])["runs"]
     assert len(runs) == 16
-    folder = tmp_path / "runs" / "leaderboard-points"
+    folder = tmp_path / "runs" / "leaderboard-points-0.002"
     assert {"evaluations.png", "training_time.png", "leaderboard.md", "leaderboard.json"} <= {
         path.name for path in folder.iterdir()
     }
     table = (folder / "leaderboard.md").read_text()
     assert all(method in table for method in ("diffusion", "affine", "spline", "flow matching"))
+    for key, looks in json.loads((folder / "leaderboard.json").read_text()).items():
+        assert len({look["nll"] for look in looks}) == 1, key  # in few steps it would be the likelihood of nothing
+        assert all(look["nll_gap"] > -4 * look["nll_error"] for look in looks), key
 
 
 def test_plans_start_nothing(tmp_path):

@@ -42,11 +42,20 @@ class PointDensity:
 
     def sample_balanced(self, each: int, draws: Draws) -> Points:
         """Points of every class, equally many of each; taken from a pool that is large enough for the rarest."""
-        pool = self.sample(int(1.5 * each / min(self.priors)) + 50, draws.fork("pool").whole())
-        assert pool.y is not None
-        rows = torch.cat([(pool.y == label).nonzero().squeeze(1)[:each] for label in range(self.classes)])
+        count, name = int(1.5 * each / min(self.priors)) + 50, "pool"
+        x, y = self._labelled(count, draws.fork(name).whole())
+        while (torch.bincount(y, minlength=self.classes) < each).any():  # once in a thousand small batches
+            name += " and more"
+            more, labels = self._labelled(count, draws.fork(name).whole())
+            x, y = torch.cat((x, more)), torch.cat((y, labels))
+        rows = torch.cat([(y == label).nonzero().squeeze(1)[:each] for label in range(self.classes)])
         rows = draws.mine(rows)
-        return Points(pool.x[rows], pool.y[rows])
+        return Points(x[rows], y[rows])
+
+    def _labelled(self, n: int, draws: Draws) -> tuple[Tensor, Tensor]:
+        x, y = self.sample(n, draws)
+        assert y is not None
+        return x, y
 
     def log_prob(self, x: Float[Tensor, "n 2"], y: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         """Exact log density, given the class where one is given; −∞ outside the support."""

@@ -88,7 +88,7 @@ class Spline:
         up = (x - x0).clamp_min(0).minimum(height)
         bend = up * (d0 + d1 - 2 * s)
         a, b, c = height * (s - d0) + bend, height * d0 - bend, -s * up
-        root = (b * b - 4 * a * c).clamp_min(0).sqrt()
+        root = (b * b - 4 * a * c).clamp_min(torch.finfo(x.dtype).tiny).sqrt()  # at 0 its gradient would be infinite
         u = (2 * c / (-b - root)).clamp(0, 1)
         v = u * (1 - u)
         below = s + (d0 + d1 - 2 * s) * v

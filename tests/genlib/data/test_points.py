@@ -82,6 +82,11 @@ def test_balanced_points_are_equally_many_of_each_class(name):
         assert torch.equal(share.x, x[rank * half : (rank + 1) * half])
 
 
+def test_balanced_points_are_never_short_of_the_rarest_class():
+    d = density("square")
+    assert all(len(d.sample_balanced(12, Draws(0, "small", step)).x) == 60 for step in range(500))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_all_but_the_square_are_standardised_and_say_so(name):
     d = density(name)

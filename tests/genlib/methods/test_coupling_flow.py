@@ -146,6 +146,17 @@ def test_a_spline_rises_is_smooth_and_leaves_the_rest_alone():
     assert torch.allclose(measured, (log_slope[1:] + log_slope[:-1]) / 2, atol=0.02)
 
 
+def test_gradients_of_a_spline_are_finite_at_its_very_knots():
+    """Where float32 cancels, the discriminant of the inverse may round to nothing or less."""
+    spline = Spline(bins=8, reach=3.0)
+    raw = (3 * torch.randn(4_000, spline.size, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    _, knots, _ = spline._knots(raw, torch.zeros(4_000, 1))
+    x = torch.nextafter(knots.detach()[:, 0, 1:-1], torch.tensor(-4.0)).gather(1, torch.arange(4_000)[:, None] % 7)
+    z, log_slope = spline.to_latent(x, raw)
+    (z.sum() + log_slope.sum()).backward()
+    assert raw.grad.isfinite().all()
+
+
 def test_stacked_perceptrons_compute_what_single_ones_do():
     for activation in ("relu", "leaky_relu", "silu", "gelu"):
         stacked = StackedMLP(3, 2, 4, width=8, depth=2, activation=activation)

@@ -13,6 +13,7 @@ from genlib.data.points.square import noise_floor
 from genlib.methods import flow_matching, normal, ode
 from genlib.methods.flow_matching import PlainVelocity, PreconditionedVelocity
 from genlib.methods.guidance import guided
+from genlib.metrics import matching_floor as matching_floor_module
 from genlib.metrics import sliced_wasserstein
 from genlib.metrics.matching_floor import matching_floor
 from genlib.nets.mlp import MLP
@@ -153,8 +154,8 @@ def test_workers_see_the_rows_of_the_one_global_batch(pairing, points):
         assert torch.equal(torch.cat([part[name] for part in parts]), tensor), name
 
 
-def test_optimal_pairs_make_straighter_flows():
-    """Their loss has less to explain: the same noise leads to nearly the same point."""
+def test_optimal_pairs_lie_close():
+    """Straight paths between them hardly cross."""
     independent, optimal = (
         FlowMatching.preset("tiny", pairing=pairing, batch_size=400) for pairing in ("independent", "optimal")
     )
@@ -173,18 +174,32 @@ def test_the_losses_floor():
     assert matching_floor("rings", True) < matching_floor("rings")
 
 
-def test_no_velocity_beats_the_floor():
-    """The best guess from the posterior over 4,000 points of the density reaches it, to sampling error."""
+@pytest.mark.parametrize("label", [None, 0])
+@pytest.mark.parametrize("t", [0.2, 0.5, 0.8])
+def test_the_floor_is_the_posterior_variance(label, t):
+    """Var(x − z | x_t), by the posterior over points of the density, against the grid's."""
     truth, draws = density("gaussians"), Draws(0, "floor")
-    x, z, t = truth.sample(3_000, draws).x, draws.normal(3_000, 2), draws.uniform(3_000) * 0.9
-    known = truth.sample(4_000, draws.fork("known")).x
-    seen = torch.lerp(z, x, t.unsqueeze(1))
-    s = (1 - t).unsqueeze(1)
-    apart = (seen.unsqueeze(1) - t[:, None, None] * known).square().sum(-1)  # (3000, 4000)
-    weights = torch.softmax(-apart / (2 * s.square()), 1)
-    clean = weights @ known
-    best = (clean - seen) / s  # E[x − z | x_t]
-    assert (best - (x - z)).square().mean().item() == pytest.approx(matching_floor("gaussians"), abs=0.12)
+    x, y = truth.sample(40_000, draws)
+    x = (x if label is None else x[y == label])[:4_800]
+    known, x = x[2_400:], x[:2_400]
+    seen = t * x + (1 - t) * draws.fork("z").normal(len(x), 2)
+    squares = torch.cdist(seen, t * known).square()
+    weights = torch.softmax(-squares / (2 * (1 - t) ** 2), 1)
+    mean = weights @ known
+    variance = (weights @ known.square() - mean.square()).mean().item() / (1 - t) ** 2  # of u, per coordinate
+    places, mass = matching_floor_module._masses(truth, label)
+    assert matching_floor_module._unexplained(*places, mass, t) == pytest.approx(variance, rel=0.06)
+
+
+def test_an_optimal_pairing_is_validated_as_it_is_trained():
+    studies = [FlowMatching.preset("tiny", pairing=pairing, batch_size=500) for pairing in ("independent", "optimal")]
+    losses = [s.validate(s.model(), Draws(0, "validate"))["validation/loss"] for s in studies]
+    assert losses[1] < 0.7 * losses[0]  # the same untrained model, nearer pairs
+
+
+def test_the_adaptive_solver_takes_only_the_steps_it_needs():
+    study = FlowMatching.preset("tiny", solver="adaptive", sampling_steps=100)
+    assert study.evaluate(study.model().eval(), Draws(0, "evaluate")).metrics["evaluations"] < 100
 
 
 def test_guidance_pushes_away_from_no_class():

@@ -92,6 +92,12 @@ def test_the_adaptive_solver_stops_where_it_is_asked_to_and_goes_back():
     assert torch.allclose(back, x, atol=1e-7)
 
 
+def test_the_adaptive_solver_shortens_a_step_that_leads_nowhere():
+    x = torch.full((1, 1), 100.0, dtype=torch.float64)
+    end = integrate(lambda p, t: -(p**3), x, torch.tensor([0.0, 1.0], dtype=torch.float64), "adaptive")
+    assert end.item() == pytest.approx((1 / 100**2 + 2) ** -0.5, rel=1e-3)
+
+
 def test_the_adaptive_solver_says_where_it_stalls():
     with pytest.raises(InputError, match="stalls at t = "):
         integrate(lambda x, t: x / (t - 1).abs().pow(1.5), torch.ones(1, 1), torch.tensor([0.0, 2.0]), "adaptive")

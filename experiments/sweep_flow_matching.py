@@ -9,7 +9,7 @@ from tuning.sweep import Sweep
 
 SWEEP = Sweep(
     name="flow matching steps",
-    study=FlowMatching.preset("report", batch_size=200, width=128, validate_every=500, samples=5_000),
+    study=FlowMatching.preset("report", batch_size=200, validate_every=500, samples=5_000),
     space={
         "pairing": ["independent", "optimal"],
         "steps": [1_000, 4_000],

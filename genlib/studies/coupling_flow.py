@@ -59,7 +59,7 @@ class CouplingFlow(PointStudy[CouplingLayers]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
         "best": {
-            "steps": 4_500,
+            "steps": 4_000,
             "scale_bound": 1.0,
             "fourier_features": 4,
             "fourier_scale": 0.5,

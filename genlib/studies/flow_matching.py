@@ -34,7 +34,7 @@ class FlowMatching(PointStudy[nn.Module]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(10_000, low=1)
-    """Updates of the weights: about a CPU-minute."""
+    """Updates of the weights: about half a CPU-minute."""
     batch_size: int = setting(500, low=1)
     """Rows of the global batch, over all workers."""
     validate_every: int = setting(1_000, low=1)
@@ -45,9 +45,9 @@ class FlowMatching(PointStudy[nn.Module]):
     """What the network predicts: the velocity itself, or what a normal density would leave of it."""
     times: Literal["uniform", "late"] = setting("uniform")
     """The times it is trained at: all alike, or more of those near the data."""
-    width: int = setting(256, low=1)
+    width: int = setting(128, low=1)
     """Features of each hidden layer."""
-    depth: int = setting(2, low=1)
+    depth: int = setting(4, low=1)
     """Hidden layers."""
     activation: Activation = setting("silu")
     """Between the layers."""

@@ -225,7 +225,13 @@ def test_help_names_every_field():
         assert field in done.stdout
 
 
-@pytest.mark.parametrize("name", ["sweep_flow", "sweep_flow_matching", "leaderboard_points"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "leaderboard_points",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("sweep_flow", "sweep_flow_matching")),
+    ],
+)
 def test_every_big_job_has_a_plan(tmp_path, name):
     done = script(name, "--plan", "--storage", tmp_path / "runs")
     assert done.returncode == 0, done.stderr

@@ -143,7 +143,7 @@ def inverse_paths(
 
     Circles hold 50, 90 and 99 % of the noise.
     """
-    figure, axes = panels(1, 1, size=(7.6, 4.6))
+    figure, axes = panels(1, 1, size=(8.6, 4.6))
     ax = axes[0]
     reach = 3.3 / max(abs(v) for v in (*plane.xlim, *plane.ylim))
     show_plane(ax, plane, room=min(max(_room(plane, *paths), reach), 1.7 * reach))  # some noise is out of all sight

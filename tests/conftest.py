@@ -47,9 +47,14 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=[*(kind.title() for kind in STUDIES), *VARIANTS])
-def tiny(request):
-    """Every study's tiny preset, and variants that exercise what the presets leave off."""
+def every_tiny():
+    """By name: every study's tiny preset, and variants that exercise what the presets leave off."""
     by_title = {kind.title(): kind for kind in STUDIES}
-    title, fields = VARIANTS.get(request.param, (request.param, {}))
-    return by_title[title].preset("tiny", **fields)
+    plain = {title: (title, {}) for title in by_title}
+    return {name: by_title[title].preset("tiny", **fields) for name, (title, fields) in (plain | VARIANTS).items()}
+
+
+@pytest.fixture(params=every_tiny())
+def tiny(request):
+    """Each of them, in turn."""
+    return every_tiny()[request.param]

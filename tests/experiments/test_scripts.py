@@ -14,7 +14,7 @@ import torch
 
 from cluster.journal import last_row
 from cluster.run import Run, open_run, read_result
-from genlib import InputError, PointDiffusion
+from genlib import STUDIES, InputError, PointDiffusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +25,14 @@ def script(name, *arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
 
 
+SOME = {"point-diffusion", "flow-matching"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [k if k.title() in SOME else pytest.param(k, marks=pytest.mark.slow) for k in STUDIES],
+    ids=lambda k: k.title(),
+)
 def test_train_writes_a_run_and_says_where(tmp_path, kind):
     done = script("train", kind.title(), "--preset", "tiny", "--seed", 3, "--storage", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
@@ -96,7 +104,7 @@ def test_a_job_without_storage_is_refused():
     assert "give --storage, or GENLIB_STORAGE" in done.stderr
 
 
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_it_says_so_in_its_directory_and_the_same_command_continues(tmp_path, name):
     command = [sys.executable, str(ROOT / "experiments" / "train.py"), "point-diffusion", "--preset", "tiny"]
     command += ["--steps", "3000", "--validate-every", "50", "--storage", str(tmp_path)]

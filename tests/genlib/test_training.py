@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from conftest import every_tiny
 
 from genlib import (
     Diverged,
@@ -226,32 +227,40 @@ TWO_WORKERS = """
 import json, sys, torch
 import torch.distributed as dist
 from genlib import STUDIES, Launch, train
-rank, store, title, fields = int(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+rank, store, studies = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+kinds = {kind.title(): kind for kind in STUDIES}
 dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
-study = {kind.title(): kind for kind in STUDIES}[title](**fields)
-for progress in train(study, launch=Launch(rank=rank, world=2)):
+for name, (title, fields) in studies.items():
+    losses = [(p.step, p.metrics["loss"]) for p in train(kinds[title](**fields), launch=Launch(rank=rank, world=2))]
     if rank == 0:
-        print(progress.step, progress.metrics["loss"])
+        print(json.dumps([name, losses]))
 dist.destroy_process_group()
 """
 
 
-def test_two_workers_compute_what_one_does(tiny, tmp_path):
-    alone = [(p.step, p.metrics["loss"]) for p in train(tiny)]
-    command = [sys.executable, "-W", "ignore", "-c", TWO_WORKERS]
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The losses of every study's two workers; one pair of processes trains them all."""
+    studies = {name: (study.title(), study.fields()) for name, study in every_tiny().items()}
+    store = str(tmp_path_factory.mktemp("group") / "store")
     workers = [
         subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store"), tiny.title(), json.dumps(tiny.fields())],
+            [sys.executable, "-W", "ignore", "-c", TWO_WORKERS, str(rank), store, json.dumps(studies)],
             stdout=subprocess.PIPE,
             text=True,
         )
         for rank in (0, 1)
     ]
-    printed, _ = [worker.communicate(timeout=120)[0] for worker in workers]
+    printed, _ = [worker.communicate(timeout=200)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
-    together = [(int(step), float(loss)) for step, loss in (line.split() for line in printed.splitlines())]
-    assert [step for step, _ in together] == [step for step, _ in alone]
-    assert [loss for _, loss in together] == pytest.approx([loss for _, loss in alone], rel=1e-4)
+    return dict(json.loads(line) for line in printed.splitlines())
+
+
+def test_two_workers_compute_what_one_does(tiny, together, request):
+    alone = [(p.step, p.metrics["loss"]) for p in train(tiny)]
+    found = together[request.node.callspec.params["tiny"]]
+    assert [step for step, _ in found] == [step for step, _ in alone]
+    assert [loss for _, loss in found] == pytest.approx([loss for _, loss in alone], rel=1e-4)
 
 
 COMPILED = """

@@ -9,6 +9,7 @@ import torch
 from genlib import Draws
 from genlib.data.points import density
 from genlib.metrics import c2st, coverage, leakage, sliced_wasserstein, sliced_wasserstein_floor
+from genlib.metrics.codes import agreement, best_variable
 from genlib.metrics.paths import path_length, turning
 from genlib.metrics.points import likelihood_metrics, sample_metrics
 
@@ -103,3 +104,22 @@ def test_length_and_turning_of_a_circle_and_of_a_staircase():
     assert path_length(stairs).item() == pytest.approx(4)
     assert turning(stairs).item() == pytest.approx(3 * math.pi / 2)
     assert turning(torch.tensor([[0.0, 0], [1, 1], [5, 5]]).unsqueeze(1)).item() == pytest.approx(0, abs=1e-3)
+
+
+def test_codes_that_know_all_something_and_nothing():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 10, 5_000)
+    renamed = (classes * 3 + 1) % 10
+    half = np.where(rng.random(5_000) < 0.5, renamed, rng.integers(0, 10, 5_000))
+    noise = rng.integers(0, 10, 5_000)
+    assert agreement(renamed, classes) == (pytest.approx(1), 1)
+    nmi, accuracy = agreement(half, classes)
+    assert 0.2 < nmi < 0.5
+    assert accuracy == pytest.approx(0.55, abs=0.03)
+    assert agreement(noise, classes)[0] < 0.01
+    assert agreement(noise, classes)[1] < 0.14
+    assert best_variable(np.column_stack((noise, half, renamed)), classes) == (2, pytest.approx(1), 1)
+
+
+def test_codes_of_fewer_categories_than_classes():
+    assert agreement(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]))[1] == 0.5

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 
 from cluster.files import RunFailed
 from cluster.lease import Fenced
+from experiments.console import Line
 from genlib import Diverged, InputError
+from genlib.data.files import listening
 
 
 @contextmanager
 def exit_with_a_sentence() -> Iterator[None]:
-    """Turn the errors that a user can mend into their sentence and an exit code."""
+    """Turn the errors that a user can mend into their sentence and an exit code; show downloads as they go."""
     try:
-        yield
+        with _showing_downloads():
+            yield
     except InputError as error:
         sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
         sys.exit(1 if isinstance(error, (Diverged, RunFailed)) else 2)
@@ -28,3 +31,16 @@ def exit_with_a_sentence() -> Iterator[None]:
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)
+
+
+@contextmanager
+def _showing_downloads() -> Iterator[None]:
+    line = Line()
+
+    def show(file: str, have: int, size: int) -> None:
+        line.show(f"{file}: {have / 1e6:.1f} of {size / 1e6:.1f} MB")
+        if have >= size:
+            line.clear()
+
+    with listening(show):
+        yield

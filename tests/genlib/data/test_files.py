@@ -89,6 +89,18 @@ def test_a_missing_file_is_downloaded_and_told(server):
     assert [name.name for name in place().parent.iterdir()] == ["file.bin"]
 
 
+def test_a_script_shows_its_downloads(server, capsys):
+    from experiments.exits import exit_with_a_sentence
+
+    with exit_with_a_sentence():
+        fetch(source(server))
+    assert f"{NAME}: " in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended, exit_with_a_sentence():
+        fetch(source(content=b"not there"))
+    assert ended.value.code == 2
+    assert "put file.bin" in capsys.readouterr().err
+
+
 def test_without_a_network_the_sentence_says_what_goes_where():
     with pytest.raises(InputError) as caught:
         fetch(source())

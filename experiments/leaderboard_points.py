@@ -184,7 +184,7 @@ def draw(measured: Measured, folder: Path, seconds: float) -> list[Path]:
             for found in every if share == SHARES[-1] and name in SAMPLES else ():
                 by_evaluations[title][method][name][found["evaluations"]].append(found[name])
     ticks = [round(seconds * share, 2) for share in SHARES]
-    cost = "CPU-seconds of training (as calibrated)"
+    cost = "CPU-seconds of training"
     drawn = {
         "evaluations": quality(by_evaluations, cost="network evaluations", metrics=SAMPLES, costs=(1, *EVALUATIONS)),
         "training_time": quality(by_time, cost=cost, metrics=NLL | SAMPLES, costs=ticks),

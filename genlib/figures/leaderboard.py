@@ -33,7 +33,7 @@ def quality(
         metrics: name → (its words, what a perfect model reaches).
         costs: the ticks.
     """
-    figure, axes = panels(len(lines), len(metrics), size=(3.5, 2.9))
+    figure, axes = panels(len(lines), len(metrics), size=(4.0, 2.9))
     for row, (density, methods) in enumerate(lines.items()):
         for column, (metric, (words, perfect)) in enumerate(metrics.items()):
             ax = axes[row * len(metrics) + column]
@@ -46,6 +46,7 @@ def quality(
                 ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
                 ax.yaxis.set_minor_formatter(NullFormatter())
+                ax.set_ylim(bottom=0.8)  # an interval of few seeds may reach far below what is possible
             ax.xaxis.set_major_locator(FixedLocator(list(costs)))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.set_xticklabels([f"{place:g}" for place in costs])
@@ -56,7 +57,7 @@ def quality(
             if column == 0:
                 ax.set_title(density)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3 * len(metrics) - 3))
     return figure
 
 

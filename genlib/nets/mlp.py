@@ -120,3 +120,13 @@ class FourierFeatures(nn.Module):
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
         angles = 2 * math.pi * x[:, : self.inputs] @ self.frequencies.T
         return torch.cat((x, angles.cos(), angles.sin()), -1)
+
+
+def joined(
+    x: Tensor, time: Tensor, y: Tensor | None, *, features: nn.Module | None = None, labels: nn.Module | None = None
+) -> Tensor:
+    """What a network of points in time sees: the point (or features of it), the time, the class's embedding."""
+    parts = [x if features is None else features(x), time]
+    if labels is not None and y is not None:
+        parts.append(labels(y))
+    return torch.cat(parts, 1)

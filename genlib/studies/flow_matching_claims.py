@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,43 +10,17 @@ from torch import Tensor
 
 from genlib.claims import Claim
 from genlib.methods import flow_matching
-from genlib.metrics import c2st, sliced_wasserstein
 from genlib.metrics.paths import path_length, turning
 from genlib.studies.coupling_flow import CouplingFlow
 from genlib.studies.flow_matching import FlowMatching
 from genlib.studies.flow_probes import on_off_claims
+from genlib.studies.point_comparisons import COUNT, c2st_to_data, distance_to_data, gain
 from genlib.training import Trained
 
 Run = Trained[FlowMatching]
 Runs = Sequence[Run]
-COUNT = 10_000
-"""Samples a side in every comparison of clouds."""
 REPORT = FlowMatching.preset("report")
 BY_CLASS = FlowMatching.preset("report", classes=5)
-
-
-def _samples(run: Run, steps: int) -> Tensor:
-    look = replace(run.study, solver="euler", spacing="even", sampling_steps=steps)
-    return look.generate(run.model, COUNT, look.draws("claims/samples"))
-
-
-def _c2st(run: Run, x: Tensor) -> float:
-    return c2st(run.study.truth.sample(COUNT, run.study.draws("claims/real")).x.numpy(), x.numpy(), seed=run.study.seed)
-
-
-def _distance(run: Run, x: Tensor) -> float:
-    """Sliced Wasserstein to the data, over five real clouds."""
-    clouds = [run.study.truth.sample(COUNT, run.study.draws(f"claims/real {k}")).x for k in range(5)]
-    return sum(sliced_wasserstein(cloud, x) for cloud in clouds) / 5
-
-
-def _gain(metric: Callable[[Run, Tensor], float], few: int, many: int) -> Callable[[Runs], float]:
-    """How much a metric falls from few to many Euler steps."""
-
-    def effect(runs: Runs) -> float:
-        return metric(runs[0], _samples(runs[0], few)) - metric(runs[0], _samples(runs[0], many))
-
-    return effect
 
 
 def _whole(run: Run, count: int) -> Tensor:
@@ -89,10 +62,10 @@ CLAIMS = (
         Claim(
             f"A smaller Δt is closer: {1 / many:g} against {1 / few:g}, by {name}",
             (REPORT,),
-            _gain(metric, few, many),
+            gain(metric, few, many, solver="euler", spacing="even"),
             f"fall of {name}",
         )
-        for name, metric in (("C2ST", _c2st), ("sliced Wasserstein", _distance))
+        for name, metric in (("C2ST", c2st_to_data), ("sliced Wasserstein", distance_to_data))
         for few, many in ((5, 10), (10, 50), (50, 500))
     ),
     Claim(

@@ -18,15 +18,13 @@ from genlib.claims import Claim
 from genlib.data.points import Square
 from genlib.data.points.square import posterior_mean
 from genlib.methods import diffusion
-from genlib.metrics import c2st, coverage, sliced_wasserstein
+from genlib.metrics import coverage
+from genlib.studies.point_comparisons import COUNT, c2st_to_data, distance_to_data, gain, real_points, samples_of
 from genlib.studies.point_diffusion import PointDiffusion
 from genlib.training import Trained
 
 Run = Trained[PointDiffusion]
 Runs = Sequence[Run]
-COUNT = 10_000
-"""Samples a side in every comparison of clouds."""
-
 REPORT = PointDiffusion()
 SHORT = REPORT.steps // 8
 LONG_RUNS = {name: PointDiffusion(schedule=name) for name in ("exp3", "exp5", "exp10")}
@@ -42,11 +40,6 @@ STARTS: tuple[tuple[diffusion.StartName, str], ...] = (
 # -- clouds ------------------------------------------------------------------------------------------------------------
 
 
-def _samples(run: Run, **fields: Any) -> Tensor:
-    study = replace(run.study, **fields)
-    return study.generate(run.model, COUNT, study.draws("claims/samples"))
-
-
 def _perfect_samples(run: Run, **fields: Any) -> Tensor:
     """What the study would sample if its denoiser were perfect; from the same noise."""
 
@@ -59,32 +52,9 @@ def _perfect_samples(run: Run, **fields: Any) -> Tensor:
     return diffusion.sample(perfect, study.first_noise(draws, COUNT), sigmas, draws)
 
 
-def _real(run: Run, name: str = "real") -> Tensor:
-    return run.study.truth.sample(COUNT, run.study.draws(f"claims/{name}")).x
-
-
-def _c2st(run: Run, x: Tensor) -> float:
-    return c2st(_real(run).numpy(), x.numpy(), seed=run.study.seed)
-
-
-def _distance(run: Run, x: Tensor) -> float:
-    """Sliced Wasserstein to the data, over five real clouds."""
-    return sum(sliced_wasserstein(_real(run, f"real {k}"), x) for k in range(5)) / 5
-
-
-def _gain(metric: Callable[[Run, Tensor], float], few: int, many: int) -> Callable[[Runs], float]:
-    """How much a metric falls from few to many sampling steps."""
-
-    def effect(runs: Runs) -> float:
-        run = runs[0]
-        return metric(run, _samples(run, sampling_steps=few)) - metric(run, _samples(run, sampling_steps=many))
-
-    return effect
-
-
 def _above_perfect(run: Run, **fields: Any) -> float:
     """C2ST above that of the perfect denoiser under the same schedule and steps."""
-    return _c2st(run, _samples(run, **fields)) - _c2st(run, _perfect_samples(run, **fields))
+    return c2st_to_data(run, samples_of(run, **fields)) - c2st_to_data(run, _perfect_samples(run, **fields))
 
 
 # -- the loss and its floor --------------------------------------------------------------------------------------------
@@ -105,7 +75,7 @@ def _excess_over_floor(runs: Runs) -> float:
 
 
 def _fit(runs: Runs) -> float:
-    return 0.5 - _c2st(runs[0], _samples(runs[0]))
+    return 0.5 - c2st_to_data(runs[0], samples_of(runs[0]))
 
 
 # -- one noise, neighbouring noises ------------------------------------------------------------------------------------
@@ -151,7 +121,7 @@ def _more_training(runs: Runs) -> float:
 
 def _more_steps(runs: Runs) -> float:
     """What going from 5 to 50 sampling steps brings the first schedule, minus what it brings the second."""
-    first, second = (_gain(_c2st, 5, 50)([run]) for run in runs)
+    first, second = (gain(c2st_to_data, 5, 50)([run]) for run in runs)
     return first - second
 
 
@@ -160,11 +130,11 @@ def _learns_better(runs: Runs) -> float:
 
 
 def _looks_better(runs: Runs) -> float:
-    return _c2st(runs[1], _samples(runs[1])) - _c2st(runs[0], _samples(runs[0]))
+    return c2st_to_data(runs[1], samples_of(runs[1])) - c2st_to_data(runs[0], samples_of(runs[0]))
 
 
 def _covers_less(runs: Runs) -> float:
-    first, second = (coverage(_real(run).numpy(), _samples(run).numpy()) for run in runs)
+    first, second = (coverage(real_points(run).numpy(), samples_of(run).numpy()) for run in runs)
     return second - first
 
 
@@ -237,10 +207,10 @@ CLAIMS = (
         Claim(
             f"More sampling steps give a closer distribution: {many} against {few}, by {name}",
             (REPORT,),
-            _gain(metric, few, many),
+            gain(metric, few, many),
             f"fall of {name}",
         )
-        for name, metric in (("C2ST", _c2st), ("sliced Wasserstein", _distance))
+        for name, metric in (("C2ST", c2st_to_data), ("sliced Wasserstein", distance_to_data))
         for few, many in ((5, 20), (20, 100))
     ),
     Claim(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genlib.methods.guidance import Settled
+from genlib.nets.mlp import joined
 
 NoisePredictor = Settled
 """(x (n, …), σ () or (n,)) → ε̂ (n, …): a denoiser whose class and guidance are settled."""
@@ -49,7 +49,7 @@ class PlainDenoiser(nn.Module):
         time = sigma.log().sub_(self._log_lowest).div_(self._log_span).expand(x.shape[0]).unsqueeze(1)
         if self._preserving:
             x = x * (1 + sigma * sigma).rsqrt().expand(x.shape[0]).unsqueeze(1)
-        return self.net(_inputs(x, time, y, self.features, self.labels))
+        return self.net(joined(x, time, y, features=self.features, labels=self.labels))
 
 
 class PreconditionedDenoiser(nn.Module):
@@ -75,13 +75,5 @@ class PreconditionedDenoiser(nn.Module):
         sigma = sigma.expand(x.shape[0]).unsqueeze(1)
         total = sigma * sigma + self._data_std**2
         scale = total.rsqrt()
-        net = self.net(_inputs(x * scale, sigma.log() / 4, y, self.features, self.labels))
+        net = self.net(joined(x * scale, sigma.log() / 4, y, features=self.features, labels=self.labels))
         return sigma / total * x - self._data_std * scale * net
-
-
-def _inputs(x: Tensor, time: Tensor, y: Tensor | None, features: nn.Module | None, labels: nn.Module | None) -> Tensor:
-    """What the network sees: the point (or features of it), the time, the class embedding."""
-    parts = [x if features is None else features(x), time]
-    if labels is not None and y is not None:
-        parts.append(labels(y))
-    return torch.cat(parts, 1)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from genlib.nets.mlp import joined
+
 EARLIEST = 1e-3
 """Keeps ln((1 − t)/t) finite at both ends."""
 
@@ -30,7 +32,7 @@ class PlainVelocity(nn.Module):
         t: Float[Tensor, ""] | Float[Tensor, " n"],
         y: Int[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n d"]:
-        return self.net(_inputs(x, t.expand(x.shape[0]).unsqueeze(1), y, self.labels))
+        return self.net(joined(x, t.expand(x.shape[0]).unsqueeze(1), y, labels=self.labels))
 
 
 class PreconditionedVelocity(nn.Module):
@@ -70,15 +72,10 @@ class PreconditionedVelocity(nn.Module):
         noise_level = ((1 - t + EARLIEST) / (t + EARLIEST)).log() / 4
         angles = noise_level * self._waves
         time = torch.cat((noise_level, angles.sin(), angles.cos()), 1)
-        net = self.net(_inputs(x * scale, time, y, self.labels))
+        net = self.net(joined(x * scale, time, y, labels=self.labels))
         return (self._data_std**2 * t - (1 - t)) / total * x + self._data_std * scale * net
 
 
 def variance(t: Tensor, data_std: float) -> Tensor:
     """Of x_t along each axis: (1 − t)² + s²t²."""
     return (1 - t).square() + (data_std * t).square()
-
-
-def _inputs(x: Tensor, time: Tensor, y: Tensor | None, labels: nn.Module | None) -> Tensor:
-    parts = [x, time] if labels is None or y is None else [x, time, labels(y)]
-    return torch.cat(parts, 1)

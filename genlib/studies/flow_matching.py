@@ -8,7 +8,7 @@ its weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,10 +20,9 @@ from genlib.errors import InputError
 from genlib.history import History
 from genlib.methods import flow_matching, ode
 from genlib.methods.guidance import guided
-from genlib.metrics import sliced_wasserstein
 from genlib.metrics.matching_floor import matching_floor
 from genlib.nets.mlp import MLP, Activation, FourierFeatures
-from genlib.studies.points import PointStudy, refuse_guidance, round_trip
+from genlib.studies.points import PointStudy, distance_of_few, refuse_guidance, round_trip
 from genlib.study import Drawing, Evaluation, Loss, Tensors, setting
 
 
@@ -170,11 +169,7 @@ class FlowMatching(PointStudy[nn.Module]):
             z = torch.cat([flow_matching.optimal_pairing(*some) for some in zip(*parts, strict=True)])
         predicted = model(torch.lerp(z, x, t.unsqueeze(1)), t, self.label(y))
         metrics = {"validation/loss": flow_matching.matching_loss(predicted, x, z).item()}
-        count = min(1_000, self.samples)
-        clouds = [self.truth.sample(count, draws.fork(f"real {k}")) for k in range(4)]
-        quick = replace(self, sampling_steps=min(20, self.sampling_steps))
-        generated = quick.generate(model, count, draws.fork("samples"), y=clouds[0].y)
-        metrics["validation/sliced_wasserstein"] = sum(sliced_wasserstein(cloud.x, generated) for cloud in clouds) / 4
+        metrics["validation/sliced_wasserstein"] = distance_of_few(self, model, draws)
         return metrics
 
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:

@@ -21,9 +21,8 @@ from genlib.draws import Draws
 from genlib.history import History
 from genlib.methods import diffusion
 from genlib.methods.guidance import guided
-from genlib.metrics import sliced_wasserstein
 from genlib.nets.mlp import MLP, Activation, FourierFeatures
-from genlib.studies.points import PointStudy, refuse_guidance
+from genlib.studies.points import PointStudy, distance_of_few, refuse_guidance
 from genlib.study import Drawing, Evaluation, Loss, Tensors, setting
 
 Denoiser = diffusion.PlainDenoiser | diffusion.PreconditionedDenoiser
@@ -157,12 +156,7 @@ class PointDiffusion(PointStudy[nn.Module]):
         if self.density == "square" and not self.classes:  # how far it is from the perfect denoiser
             perfect = (noised - posterior_mean(noised, sigma)) / sigma.unsqueeze(1)
             metrics["validation/excess"] = (predicted - perfect).square().mean().item()
-        count = min(1_000, self.samples)
-        clouds = [self.truth.sample(count, draws.fork(f"real {k}")) for k in range(4)]
-        generated = self.generate(
-            model, count, draws.fork("samples"), y=clouds[0].y, steps=min(20, self.sampling_steps)
-        )
-        metrics["validation/sliced_wasserstein"] = sum(sliced_wasserstein(cloud.x, generated) for cloud in clouds) / 4
+        metrics["validation/sliced_wasserstein"] = distance_of_few(self, model, draws)
         return metrics
 
     @torch.no_grad()
@@ -208,12 +202,10 @@ class PointDiffusion(PointStudy[nn.Module]):
         start = self.start_at(self.noise.highest, y if self.classes else None)
         return start.mean.to(noise) + start.std.to(noise) * noise
 
-    def generate(
-        self, model: nn.Module, count: int, draws: Draws, *, y: Tensor | None = None, steps: int | None = None
-    ) -> Tensor:
+    def generate(self, model: nn.Module, count: int, draws: Draws, *, y: Tensor | None = None) -> Tensor:
         """Samples, of the classes `y` where the study has classes."""
         x = self.first_noise(draws, count, y)
-        sigmas = self.noise.sigmas(steps or self.sampling_steps).to(x)
+        sigmas = self.noise.sigmas(self.sampling_steps).to(x)
         return diffusion.sample(self.predictor(model, y), x, sigmas, draws, diffusion.SAMPLERS[self.sampler])
 
     @torch.no_grad()

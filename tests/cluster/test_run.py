@@ -286,8 +286,8 @@ def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
 # -- the lease ---------------------------------------------------------------------------------------------------------
 
 
-def in_another_process(code, *arguments):
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+def in_another_process(code, *arguments, **pipes):
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **pipes)
 
 
 HOLD = """
@@ -324,21 +324,36 @@ def test_who_was_taken_over_cannot_write_any_more(tmp_path):
     assert [(row["step"], row["metrics"]["loss"]) for row in read_rows(tmp_path / "journal")] == [(10, 1.0), (20, 0.25)]
 
 
+CLAIM = """
+import sys, time
+from pathlib import Path
+from cluster.lease import Held, Lease
+folder, ready, go = map(Path, sys.argv[1:])
+ready.touch()
+while not go.exists():
+    time.sleep(0.001)
+try:
+    lease = Lease.claim(folder)
+except Held:
+    print("refused", flush=True)
+else:
+    lease.keep()
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_of_many_claimers_one_gets_the_lease(tmp_path):
-    code = HOLD.replace(
-        "lease = Lease.claim", "time.sleep(float(sys.argv[2]) - time.time()); lease = Lease.claim"
-    ).replace("time.sleep(60)", "time.sleep(3)")
-    at = time.time() + 6
-    others = [
-        in_another_process(f"try:\n{indent(code)}\nexcept Exception as e: print('refused')", tmp_path, at)
-        for _ in range(6)
-    ]
-    said = [other.communicate()[0].strip() for other in others]
+    ready, go = [tmp_path / f"ready-{k}" for k in range(6)], tmp_path / "go"
+    others = [in_another_process(CLAIM, tmp_path / "lease", at, go, stdin=subprocess.PIPE) for at in ready]
+    while not all(at.exists() for at in ready):
+        assert all(other.poll() is None for other in others)
+        time.sleep(0.01)
+    go.touch()
+    said = [other.stdout.readline().strip() for other in others]
+    for other in others:
+        other.communicate()
     assert sorted(said) == ["held", *["refused"] * 5]
-
-
-def indent(code):
-    return "\n".join(f"    {line}" for line in code.strip().splitlines())
 
 
 def test_a_lease_that_was_released_is_nobodys(tmp_path):

@@ -14,7 +14,17 @@ from genlib.draws import Draws
 from genlib.errors import CheckpointDamaged, CheckpointError, Diverged, InputError
 from genlib.history import History
 from genlib.state import State
-from genlib.studies import STUDIES, CouplingFlow, FlowMatching, PointDiffusion, SpiralDiffusion
+from genlib.studies import (
+    STUDIES,
+    ColourTransfer,
+    ContinuousVAE,
+    CouplingFlow,
+    DiscreteVAE,
+    FlowMatching,
+    JointVAE,
+    PointDiffusion,
+    SpiralDiffusion,
+)
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, fit, start, train
 
@@ -24,8 +34,11 @@ __all__ = [
     "CheckpointDamaged",
     "CheckpointError",
     "Claim",
+    "ColourTransfer",
+    "ContinuousVAE",
     "CouplingFlow",
     "Data",
+    "DiscreteVAE",
     "Diverged",
     "Drawing",
     "Draws",
@@ -34,6 +47,7 @@ __all__ = [
     "FlowMatching",
     "History",
     "InputError",
+    "JointVAE",
     "Launch",
     "Loss",
     "PointDiffusion",

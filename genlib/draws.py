@@ -99,6 +99,14 @@ class Draws:
             first += taken
         return self.mine(pieces[0] if len(pieces) == 1 else torch.cat(pieces))
 
+    def whole_of(self, mine: Tensor) -> Tensor:
+        """The global batch of which every worker brings its rows; without their gradients."""
+        if self.world == 1:
+            return mine.detach()
+        parts = [torch.empty_like(mine) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, mine.detach().contiguous())
+        return torch.cat(parts)
+
     @contextmanager
     def default_generator(self) -> Iterator[None]:
         """Lend this seed to torch's default generators (weight initialisation), and give the caller's back."""

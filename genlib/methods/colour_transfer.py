@@ -6,7 +6,6 @@ side detached, so one backward pass and one optimizer serve both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,7 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-Generator = Literal["local", "wide"]
+from genlib.draws import Draws
+
+GeneratorName = Literal["local", "matrix"]
+CriticName = Literal["pooled", "strided"]
 
 
 class LocalGenerator(nn.Module):
@@ -34,69 +36,77 @@ class LocalGenerator(nn.Module):
         return self.net(x).sigmoid()
 
 
-class WideGenerator(nn.Module):
-    """Looks at the whole image first: what it saw decides how every pixel is coloured.
+class MatrixGenerator(nn.Module):
+    """Looks at the whole image and names one matrix, by which the colour of every pixel is multiplied.
 
-    Arguments:
-        context: features of the whole image.
-        width: of the perceptron that colours each pixel.
+    Each channel of the result is a weighted mean of the pixel's three channels and black, so strokes stay where they
+    are, black stays black, and no channel leaves [0, 1].
     """
-
-    def __init__(self, context: int = 32, width: int = 64) -> None:
-        super().__init__()
-        self.look = nn.Sequential(
-            nn.Conv2d(3, 16, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(16, 32, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(32 * 7 * 7, 64),
-            nn.ReLU(),
-            nn.Linear(64, context),
-        )
-        self.colour = nn.Sequential(
-            nn.Conv2d(3 + context, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 3, 1)
-        )
-
-    def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, "n 3 28 28"]:
-        seen = self.look(x)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return self.colour(torch.cat((x, seen), 1)).sigmoid()
-
-
-class Critic(nn.Module):
-    """The report's: 3 → 32 → 64 channels, each convolution pooled, then 3136 → 84 → 1; the logit of being real."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(64 * 7 * 7, 84),
-            nn.ReLU(),
-            nn.Linear(84, 1),
-        )
+        self.look = _strided(12)
 
-    def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, " n"]:
-        return self.net(x).squeeze(1)
+    def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, "n 3 28 28"]:
+        weights = self.look(x).reshape(x.shape[0], 3, 4).softmax(-1)[..., :3]
+        return torch.bmm(weights, x.flatten(2)).reshape(x.shape)
+
+
+def pooled_critic() -> nn.Sequential:
+    """The report's: 3 → 32 → 64 channels, each convolution pooled, then 3136 → 84 → 1; the logit of being real."""
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 84),
+        nn.ReLU(),
+        nn.Linear(84, 1),
+        nn.Flatten(0),
+    )
+
+
+def strided_critic() -> nn.Sequential:
+    """A tenth of the arithmetic: strides in the place of pooling, half the channels."""
+    return nn.Sequential(*_strided(1), nn.Flatten(0))
+
+
+def _strided(outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 128),
+        nn.LeakyReLU(0.1),
+        nn.Linear(128, outputs),
+    )
 
 
 class Players(nn.Module):
     """Both generators and both critics.
 
     Arguments:
-        generator: `local`, the report's, or `wide`.
+        generator: `local`, the report's, or `matrix`.
+        critic: `pooled`, the report's, or `strided`.
+        pool: images carried in earlier updates that the critics are shown again; 0 shows them only the newest.
     """
 
-    def __init__(self, generator: Generator = "local") -> None:
+    pool_a: Tensor
+    pool_b: Tensor
+
+    def __init__(self, generator: GeneratorName = "local", critic: CriticName = "pooled", pool: int = 0) -> None:
         super().__init__()
-        made: Callable[[], nn.Module] = {"local": LocalGenerator, "wide": WideGenerator}[generator]
-        self.a_to_b, self.b_to_a = made(), made()
-        self.critic_a, self.critic_b = Critic(), Critic()
+        carries = {"local": LocalGenerator, "matrix": MatrixGenerator}[generator]
+        judges = {"pooled": pooled_critic, "strided": strided_critic}[critic]
+        self.a_to_b, self.b_to_a = carries(), carries()
+        self.critic_a, self.critic_b = judges(), judges()
+        self.register_buffer("pool_a", torch.zeros(pool, 3, 28, 28))
+        self.register_buffer("pool_b", torch.zeros(pool, 3, 28, 28))
 
     def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, "n 3 28 28"]:
         """From domain A to domain B."""
@@ -109,25 +119,48 @@ class Players(nn.Module):
         *,
         cycle: float = 10.0,
         identity: float = 0.0,
+        draws: Draws | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """What is minimised, by name and already weighted.
 
         Arguments:
             cycle: weight of the mean absolute difference after going there and back.
             identity: weight of the mean absolute difference that a generator makes to images of its own target domain.
+            draws: which images of the pool the critics are shown; none shows them the newest.
         """
         fake_a, fake_b = self.b_to_a(b), self.a_to_b(a)
         there_and_back = functional.l1_loss(self.b_to_a(fake_b), a) + functional.l1_loss(self.a_to_b(fake_a), b)
         found = {
             "generators": real_loss(judged(self.critic_a, fake_a)) + real_loss(judged(self.critic_b, fake_b)),
             "cycle": cycle * there_and_back,
-            "critic_a": critic_loss(self.critic_a, a, fake_a),
-            "critic_b": critic_loss(self.critic_b, b, fake_b),
+            "critic_a": critic_loss(self.critic_a, a, self._shown(self.pool_a, fake_a, draws)),
+            "critic_b": critic_loss(self.critic_b, b, self._shown(self.pool_b, fake_b, draws)),
         }
         if identity:
             kept = functional.l1_loss(self.b_to_a(a), a) + functional.l1_loss(self.a_to_b(b), b)
             found["identity"] = identity * kept
         return found
+
+    @torch.no_grad()
+    def _shown(self, pool: Tensor, fake: Tensor, draws: Draws | None) -> Tensor:
+        """What a critic sees of carried images: half the new ones, half older ones, whose places the new ones take.
+
+        Every worker keeps the same pool, of the images that all of them carried.
+        """
+        if draws is None or not len(pool):
+            return fake
+        fresh = draws.whole_of(fake)
+        count, size = len(fresh), len(pool)
+        kept = draws.step * count
+        if kept < size:  # it fills first
+            pool[kept : kept + count] = fresh[: size - kept]
+            return fake
+        chance = draws.fork("pool").whole()
+        rows = chance.uniform(count).argsort()[: min(count // 2, size)]
+        places = chance.uniform(size).argsort()[: len(rows)]
+        shown = fresh.clone()
+        shown[rows], pool[places] = pool[places], fresh[rows]
+        return draws.mine(shown)
 
 
 def judged(critic: nn.Module, fake: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, " n"]:

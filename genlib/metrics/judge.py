@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import uuid
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from genlib.data.files import data_folder
 from genlib.data.images import ImageName, Labelled, checksums, images
 from genlib.draws import Draws
 
-RECIPE: dict[str, Any] = {"version": 1, "updates": 1_500, "batch": 128, "rate": 2e-3, "shift": 2, "seed": 0}
+RECIPE: dict[str, Any] = {"version": 1, "batch": 128, "rate": 2e-3, "shift": 2, "seed": 0}
+UPDATES = {"digits": 300, "mnist": 1_500, "fashion_mnist": 1_500, "cifar10": 1_500}
 CHUNK = 1_000
 
 
@@ -71,22 +72,24 @@ class Judge(nn.Module):
 @cache
 def judge(name: ImageName) -> Judge:
     """The judge of a data set: loaded, or trained (a minute on one thread) and kept."""
-    content = json.dumps([RECIPE, checksums(name), name, torch.__version__], sort_keys=True)
-    path = data_folder() / "judges" / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.pt"
+    content = json.dumps([RECIPE, UPDATES[name], checksums(name), name, torch.__version__], sort_keys=True)
+    file = f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.pt"
     found = Judge()
-    try:
-        found.load_state_dict(torch.load(path, weights_only=True))
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-    ):  # none yet, or a damaged one: it is made anew
+    for shelf in _shelves():
+        try:
+            found.load_state_dict(torch.load(shelf / file, weights_only=True))
+            break
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+            continue  # none here, or a damaged one
+    else:
         found = _trained(name)
-        _keep(found, path)
+        any(_keep(found, shelf / file) for shelf in _shelves())
     return found.eval().requires_grad_(False)
+
+
+def _shelves() -> list[Path]:
+    """Where judges are kept: with the data, or in the home where the data may only be read."""
+    return [folder / "judges" for folder in (data_folder(), Path.home() / ".cache" / "genlib")]
 
 
 def _trained(name: ImageName) -> Judge:
@@ -94,9 +97,9 @@ def _trained(name: ImageName) -> Judge:
     with Draws(RECIPE["seed"], "judge").default_generator():
         found = Judge()
     optimizer = torch.optim.Adam(found.parameters(), lr=RECIPE["rate"])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, RECIPE["updates"])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, UPDATES[name])
     with torch.enable_grad():
-        for step in range(RECIPE["updates"]):
+        for step in range(UPDATES[name]):
             draws = Draws(RECIPE["seed"], "judge", step)
             rows = draws.batch(len(train.x), RECIPE["batch"])
             loss = functional.cross_entropy(found(_shifted(train.x[rows].float() / 255, draws)), train.y[rows])
@@ -119,12 +122,13 @@ def _shifted(x: Tensor, draws: Draws) -> Tensor:
     return x.roll((down, right), (2, 3))
 
 
-def _keep(found: Judge, path: os.PathLike[str]) -> None:
-    """Written aside and renamed, so that others find it whole or not at all."""
-    aside = f"{path}.{uuid.uuid4().hex[:8]}"
+def _keep(found: Judge, path: Path) -> bool:
+    """Written aside and renamed, so that others find it whole or not at all. False where that cannot be."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(found.state_dict(), aside)
-        os.replace(aside, path)
-    except OSError:  # the data folder may be read-only: the judge is trained again next time
-        return
+        aside.replace(path)
+    except OSError:
+        return False
+    return True

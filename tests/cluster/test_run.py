@@ -287,7 +287,9 @@ def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
 
 
 def in_another_process(code, *arguments, **pipes):
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **pipes)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **pipes
+    )
 
 
 HOLD = """

@@ -10,7 +10,7 @@ from genlib.metrics import judge as module
 
 def test_the_judge_tells_digits_in_ink_of_any_hue_and_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("GENLIB_DATA", str(tmp_path))
-    monkeypatch.setitem(module.RECIPE, "updates", 150)
+    monkeypatch.setitem(module.UPDATES, "digits", 150)
     module.judge.cache_clear()
     first = module.judge("digits")
     test = images("digits").test
@@ -31,4 +31,16 @@ def test_the_judge_tells_digits_in_ink_of_any_hue_and_is_made_once(tmp_path, mon
     module.judge.cache_clear()
     mended = module.judge("digits")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), mended.parameters(), strict=True))
+    module.judge.cache_clear()
+
+
+def test_where_the_data_may_only_be_read_the_judge_is_kept_at_home(tmp_path, monkeypatch):
+    taken = tmp_path / "data"
+    taken.write_text("a file, so that no folder can be made in it")
+    monkeypatch.setenv("GENLIB_DATA", str(taken))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(module.UPDATES, "digits", 2)
+    module.judge.cache_clear()
+    module.judge("digits")
+    assert len(list((tmp_path / ".cache/genlib/judges").iterdir())) == 1
     module.judge.cache_clear()

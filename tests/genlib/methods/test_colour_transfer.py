@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from genlib import Draws
-from genlib.methods.colour_transfer import LocalGenerator, Players, WideGenerator
+from genlib.methods.colour_transfer import LocalGenerator, MatrixGenerator, Players
 
 CRITICS = ("critic_a", "critic_b")
 
 
-@pytest.fixture(params=["local", "wide"])
+@pytest.fixture(params=[("local", "pooled"), ("matrix", "strided")], ids="-".join)
 def players(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Players(request.param)
+        return Players(*request.param)
 
 
 def images(stream, n=4):
@@ -63,7 +63,7 @@ def seen_by(generator):
 
 def test_what_a_pixel_has_seen():
     assert seen_by(LocalGenerator()) == (7, 7)
-    assert seen_by(WideGenerator()) == (28, 28)
+    assert seen_by(MatrixGenerator()) == (28, 28)
 
 
 def test_identity_is_an_option(players):
@@ -74,3 +74,17 @@ def test_images_stay_images(players):
     carried = players(images("a"))
     assert carried.shape == (4, 3, 28, 28)
     assert ((carried >= 0) & (carried <= 1)).all()
+
+
+def test_the_pool_shows_the_critics_old_images_and_keeps_new_ones():
+    players = Players("matrix", "strided", pool=6)
+    fakes = [images(f"fake {k}") for k in range(4)]
+    filling = [players._shown(players.pool_a, fake, Draws(0, "train", k)) for k, fake in enumerate(fakes[:2])]
+    assert all(torch.equal(shown, fake) for shown, fake in zip(filling, fakes[:2], strict=True))
+    before = players.pool_a.clone()
+    assert torch.equal(before, torch.cat(fakes[:2])[:6])
+    shown = players._shown(players.pool_a, fakes[2], Draws(0, "train", 2))
+    old = [any(torch.equal(one, kept) for kept in before) for one in shown]
+    assert sum(old) == 2
+    taken_in = [any(torch.equal(one, kept) for kept in players.pool_a) for one in fakes[2]]
+    assert taken_in == old  # the new ones that were not shown are kept

@@ -1,0 +1,307 @@
+"""What the three autoencoders share: coloured or binary digits, the loss, and how a finished model is measured.
+
+A coloured digit is a grey one in ink of a hue that its place in the data set and the seed decide, so the colour says
+nothing of the digit. Binary digits have a true likelihood; test images are binarised once and for all, by the seed.
+A fifth of the test images validates, the rest evaluates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from genlib.claims import Claim
+from genlib.data.images import ImageName, checksums, images
+from genlib.data.images.colours import hue_distance, hue_of, inked
+from genlib.draws import Draws
+from genlib.errors import InputError
+from genlib.history import History
+from genlib.methods import vae
+from genlib.methods.vae import VAE, Posterior
+from genlib.metrics.codes import agreement, best_variable
+from genlib.metrics.judge import judge
+from genlib.study import Data, Drawing, Evaluation, Loss, Study, Tensors, setting
+
+CHUNK = 500
+"""Images that are looked at together."""
+HUES = 10
+"""Hues that are asked for by name, evenly spaced."""
+
+BEST = {"learning_rate_schedule": "cosine", "warmup_steps": 200, "ema_decay": 0.999}
+"""What serves every kind beyond the report."""
+TINY = {
+    "data_set": "digits",
+    "steps": 20,
+    "batch_size": 32,
+    "hidden": (16, 8),
+    "validate_every": 10,
+    "log_every": 5,
+    "samples": 50,
+    "likelihood_images": 20,
+    "importance_samples": 5,
+}
+
+
+class Code(NamedTuple):
+    """What a model's code is made of."""
+
+    continuous: int = 0
+    variables: int = 0
+    categories: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder(Study[VAE]):
+    """A variational autoencoder of digits. A kind answers `code` and, where draws are relaxed, `temperature`."""
+
+    objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
+
+    steps: int = setting(14_063, low=1)
+    """Updates of the weights: thirty epochs of 60,000 digits."""
+    batch_size: int = setting(128, low=1)
+    """Rows of the global batch, over all workers."""
+    log_every: int = setting(50, low=1)
+    """Losses are reported as means over this many updates."""
+    validate_every: int = setting(1_407, low=1)
+    """Updates between validations; the last update is always validated."""
+    data_set: ImageName = setting("mnist")
+    """The images; `digits` ship with scikit-learn and need no file."""
+    pixels: Literal["coloured", "binary"] = setting("coloured")
+    """Ink of any hue on black, three channels; or black and white, one channel, whose NLL is a true one."""
+    binarised: Literal["once", "afresh"] = setting("once")
+    """Binary training images: drawn from the grey ones once and for all, or anew for every batch."""
+    hidden: tuple[int, ...] = setting((512, 256), low=1)
+    """Features of the hidden layers, from the image inwards; the decoder has them the other way round."""
+    beta: float = setting(1.0, low=0)
+    """Weight of the code's divergence from its prior."""
+    beta_warmup: int = setting(0, low=0)
+    """Updates over which that weight rises linearly from zero."""
+
+    samples: int = setting(1_000, low=50, evaluation=True)
+    """Samples that are judged."""
+    likelihood_images: int = setting(2_000, low=10, evaluation=True)
+    """Binary test images whose likelihood is estimated: these, or all there are."""
+    importance_samples: int = setting(200, low=1, evaluation=True)
+    """Codes drawn for each of them."""
+
+    def check(self) -> None:
+        if self.data_set == "cifar10":
+            raise InputError(
+                f"{type(self).__name__}.data_set: got cifar10, whose images are no grey ones to colour; "
+                "use digits, mnist or fashion_mnist."
+            )
+
+    # -- what a kind answers -------------------------------------------------------------------------------------------
+
+    @property
+    def code(self) -> Code:
+        """What the code is made of."""
+        raise NotImplementedError
+
+    def temperature(self, step: int) -> float:
+        """Of the relaxed draws of an update; whoever has no discrete code has no use for it."""
+        return 1.0
+
+    # -- the study -----------------------------------------------------------------------------------------------------
+
+    def checksums(self) -> dict[str, str]:
+        return checksums(self.data_set)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image."""
+        return (3 if self.pixels == "coloured" else 1, 28, 28)
+
+    def data(self) -> Data:
+        """Grey digits as bytes, the class of each, and the hue of its ink (or the binary image itself)."""
+        train, test = images(self.data_set)
+        afresh = self.pixels == "binary" and self.binarised == "afresh"
+        grey = {"x": train.x, "y": train.y}
+        return Data(grey if afresh else self._settled(train.x, train.y, "train"), self.part("test"))
+
+    def part(self, name: Literal["validation", "evaluation", "test"], device: torch.device | str = "cpu") -> Tensors:
+        """Test images: a fifth of them to validate, the others to evaluate, or all."""
+        x, y = images(self.data_set).test
+        whole, fifth = self._settled(x, y, "test"), len(x) // 5
+        rows = {"validation": slice(0, fifth), "evaluation": slice(fifth, None), "test": slice(None)}[name]
+        return {key: tensor[rows].to(device) for key, tensor in whole.items()}
+
+    def _settled(self, x: Tensor, y: Tensor, name: str) -> Tensors:
+        draws = self.draws(f"{self.pixels}/{name}")
+        if self.pixels == "coloured":
+            return {"x": x, "y": y, "hue": draws.uniform(len(x))}
+        return {"x": _binary(x, draws), "y": y}
+
+    def batch(self, train: Tensors, draws: Draws) -> Tensors:
+        rows = super().batch(train, draws)
+        if self.pixels == "binary" and self.binarised == "afresh":
+            rows["x"] = _binary(rows["x"], draws.fork("pixels"))
+        return rows
+
+    def image(self, rows: Tensors) -> Tensor:
+        """The images of some rows, in [0, 1]."""
+        return inked(rows["x"], rows["hue"]) if self.pixels == "coloured" else rows["x"].float() / 255
+
+    def model(self) -> VAE:
+        with self.draws("model").default_generator():
+            return VAE(self.shape, hidden=self.hidden, **self.code._asdict())
+
+    def loss(self, model: VAE, batch: Tensors, draws: Draws) -> Loss:
+        x = self.image(batch)
+        rows = len(x) * draws.world
+        posterior = model.encode(x)
+        z = posterior.mean + (0.5 * posterior.log_variance).exp() * draws.normal(rows, model.continuous)
+        noise = draws.uniform(rows, model.variables, model.categories)
+        c = vae.relaxed(posterior.logits, noise, self.temperature(draws.step))
+        warmth = min(1.0, (draws.step + 1) / self.beta_warmup) if self.beta_warmup else 1.0
+        return Loss(self._terms(x, model.decode(z, c), posterior, self.beta * warmth))
+
+    def _terms(self, x: Tensor, logits: Tensor, posterior: Posterior, beta: float) -> Tensors:
+        terms = {"pixels": vae.pixel_loss(x, logits).mean()}
+        if self.code.continuous:
+            terms["continuous_kl"] = beta * vae.continuous_kl(posterior.mean, posterior.log_variance).mean()
+        if self.code.variables:
+            terms["discrete_kl"] = beta * vae.discrete_kl(posterior.logits).mean()
+        return terms
+
+    @torch.no_grad()
+    def validate(self, model: VAE, draws: Draws) -> dict[str, float]:
+        found = self.whole_loss(model, self.part("validation", draws.device), draws)
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    @torch.no_grad()
+    def evaluate(self, model: VAE, draws: Draws) -> Evaluation:
+        rows = self.part("evaluation", draws.device)
+        metrics = {f"test/{name}": value for name, value in self.whole_loss(model, rows, draws).items()}
+        if self.code.variables:
+            metrics |= self._knowledge(model, rows)
+        drawn = self.sample(model, self.samples, draws)
+        if self.data_set != "fashion_mnist":
+            metrics |= self._clarity(model, drawn["x"].float() / 255, draws)
+        if self.pixels == "binary":
+            asked = rows["x"][: self.likelihood_images].float() / 255
+            mine = draws.fork("importance")
+            bound = [
+                vae.log_likelihood(model, some, mine.fork(str(k)), samples=self.importance_samples)
+                for k, some in enumerate(torch.split(asked, CHUNK))
+            ]
+            metrics["nll"] = -torch.cat(bound).mean().item()
+            metrics["nll_error"] = torch.cat(bound).std().item() / math.sqrt(len(asked))
+        return Evaluation(metrics, {name: tensor.cpu().numpy() for name, tensor in drawn.items()}, {})
+
+    @torch.no_grad()
+    def sample(self, model: VAE, count: int, draws: Draws) -> Tensors:
+        """Images as bytes, of codes from the prior, and these codes."""
+        z, c = self.prior(count, draws)
+        x = torch.cat([model.decode(*some).sigmoid() for some in zip(z.split(CHUNK), c.split(CHUNK), strict=True)])
+        codes = {"z": z} if model.continuous else {}
+        codes |= {"c": c.argmax(-1)} if model.variables else {}
+        return {"x": (x * 255).round().to(torch.uint8), **codes}
+
+    def figures(self, model: VAE, history: History) -> dict[str, Drawing]:
+        from genlib.studies.autoencoder_figures import draw
+
+        return draw(self, model, history)
+
+    def example(self) -> tuple[Tensor, ...]:
+        return (torch.zeros(4, *self.shape),)
+
+    @classmethod
+    def claims(cls) -> tuple[Claim, ...]:
+        from genlib.studies.autoencoder_claims import CLAIMS
+
+        return CLAIMS.get(cls.title(), ())
+
+    # -- what the trained model can do ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def whole_loss(self, model: VAE, rows: Tensors, draws: Draws) -> dict[str, float]:
+        """The loss and its terms with whole codes, drawn without relaxation."""
+        sums: dict[str, float] = {}
+        count = len(rows["x"])
+        for k in range(0, count, CHUNK):
+            some = {name: tensor[k : k + CHUNK] for name, tensor in rows.items()}
+            x = self.image(some)
+            posterior = model.encode(x)
+            logits = model.decode(*self.drawn(posterior, draws.fork(str(k))))
+            for name, term in self._terms(x, logits, posterior, self.beta).items():
+                sums[name] = sums.get(name, 0.0) + term.item() * len(x) / count
+        most = self.beta * self.code.variables * math.log(self.code.categories)
+        assert sums.get("discrete_kl", 0.0) <= most * (1 + 1e-5), (
+            "the divergence from even categories is at most N ln K"
+        )
+        return {"loss": sum(sums.values()), **sums}
+
+    def drawn(self, posterior: Posterior, draws: Draws) -> tuple[Tensor, Tensor]:
+        """A code drawn from the posterior, its categories whole."""
+        z = posterior.mean + (0.5 * posterior.log_variance).exp() * draws.normal(*posterior.mean.shape)
+        chosen = vae.relaxed(posterior.logits, draws.uniform(*posterior.logits.shape), 1.0).argmax(-1)
+        return z, vae.one_hot(chosen, self.code.categories)
+
+    def middle(self, posterior: Posterior) -> tuple[Tensor, Tensor]:
+        """The posterior's most probable code."""
+        return posterior.mean, vae.one_hot(posterior.logits.argmax(-1), self.code.categories)
+
+    def prior(self, count: int, draws: Draws, *, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Codes from the prior, the continuous ones `scale` times as far out."""
+        code = self.code
+        z = draws.normal(count, code.continuous) * scale
+        return z, vae.one_hot(draws.integers(code.categories, count, code.variables), code.categories)
+
+    def controlled(self, model: VAE, device: torch.device | str = "cpu") -> Tensor:
+        """Every digit in every hue, (10, 10, c, h, w): decoded from the middle of what such images are encoded to.
+
+        The continuous codes are averaged, of every categorical variable the most frequent value is taken, over a
+        hundred training digits of the class, inked in the hue that is asked for.
+        """
+        train = images(self.data_set).train
+        made = []
+        for digit in range(10):
+            grey = train.x[train.y == digit][:100].to(device)
+            for hue in range(HUES):
+                inks = torch.full((len(grey),), hue / HUES, device=device)
+                x = inked(grey, inks) if self.pixels == "coloured" else (grey > 127).float()
+                z, c = self.middle(model.encode(x))
+                usual = vae.one_hot(c.sum(0, keepdim=True).argmax(-1), self.code.categories)
+                made.append(model.decode(z.mean(0, keepdim=True), usual).sigmoid())
+        return torch.cat(made).reshape(10, HUES, *self.shape)
+
+    def _knowledge(self, model: VAE, rows: Tensors) -> dict[str, float]:
+        """What the best variable knows of the digits: chosen on one half of the images, measured on the other."""
+        chosen = torch.cat([model.encode(self.image(some)).logits.argmax(-1) for some in chunks(rows)])
+        codes, classes = chosen.cpu().numpy(), rows["y"].cpu().numpy()
+        half = len(codes) // 2
+        best = best_variable(codes[:half], classes[:half]).variable
+        nmi, accuracy = agreement(codes[half:, best], classes[half:])
+        return {"nmi": nmi, "hungarian_accuracy": accuracy, "best_variable": float(best)}
+
+    def _clarity(self, model: VAE, x: Tensor, draws: Draws) -> dict[str, float]:
+        """What an independent judge makes of samples and of controlled generations."""
+        expert = judge(self.data_set).to(draws.device)
+        asked = self.controlled(model, draws.device)
+        digits = torch.arange(10, device=draws.device).repeat_interleave(HUES)
+        right = expert.digits(asked.flatten(0, 1)) == digits
+        found = {
+            "clarity": expert.probabilities(x).amax(1).mean().item(),
+            "controlled_digit": right.float().mean().item(),
+        }
+        if self.pixels == "coloured":
+            hues = torch.arange(HUES, device=draws.device).repeat(10) / HUES
+            near = hue_distance(hue_of(asked.flatten(0, 1)), hues) < 0.5 / HUES
+            found["controlled_hue"] = near.float().mean().item()
+        return found
+
+
+def chunks(rows: Tensors) -> list[Tensors]:
+    """Rows, a few hundred at a time."""
+    parts = {name: tensor.split(CHUNK) for name, tensor in rows.items()}
+    return [dict(zip(parts, some, strict=True)) for some in zip(*parts.values(), strict=True)]
+
+
+def _binary(x: Tensor, draws: Draws) -> Tensor:
+    """Black or white, white as probably as the pixel is bright."""
+    return (draws.uniform(len(x) * draws.world, *x.shape[1:]) * 255 < x).to(torch.uint8) * 255

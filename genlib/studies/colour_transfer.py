@@ -1,0 +1,214 @@
+"""Colour transfer between two colourings of digits, without pairs (report C4).
+
+In each domain every digit has a colour of its own, so the right answer is known: the same strokes in the other domain's
+colour of that digit. `report` is the report's network, whose generators see 7 × 7 pixels; those of `best` look at the
+whole image, name one colour matrix for it, and need a tenth of the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from genlib.claims import Claim
+from genlib.data.images import ImageName, Labelled, checksums, images
+from genlib.data.images.colours import Domain, digit_hues, hue_distance, hue_of, inked
+from genlib.draws import Draws
+from genlib.errors import InputError
+from genlib.history import History
+from genlib.methods.colour_transfer import CriticName, GeneratorName, Players
+from genlib.metrics.judge import judge
+from genlib.study import Data, Drawing, Evaluation, Loss, Study, Tensors, setting
+
+CHUNK = 500
+"""Images that are carried together."""
+OTHER: dict[Domain, Domain] = {"a": "b", "b": "a"}
+
+
+class Carried(NamedTuple):
+    """Images of one domain, what became of them in the other, what should have, and back again."""
+
+    start: Tensor
+    carried: Tensor
+    truth: Tensor
+    back: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourTransfer(Study[Players]):
+    """A CycleGAN between two domains whose truth is known."""
+
+    objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/psnr", "max")
+
+    steps: int = setting(2_000, low=1)
+    """Updates of the weights: eight epochs of 30,000 digits a domain."""
+    batch_size: int = setting(120, low=1)
+    """Images of either domain in the global batch, over all workers."""
+    learning_rate: float = setting(3e-5, above=0)
+    """Adam's step size at its highest."""
+    validate_every: int = setting(250, low=1)
+    """Updates between validations; the last update is always validated."""
+    data_set: ImageName = setting("mnist")
+    """The images; `digits` ship with scikit-learn and need no file."""
+    generator: GeneratorName = setting("local")
+    """Three convolutions that see 7 × 7 pixels (the report's), or a colour matrix from a look at the whole image."""
+    critic: CriticName = setting("pooled")
+    """The report's, or one of a tenth of its arithmetic."""
+    cycle: float = setting(10.0, low=0)
+    """Weight of coming back unchanged."""
+    identity: float = setting(0.0, low=0)
+    """Weight of leaving images of the target domain alone; 0 leaves the term out."""
+    pool: int = setting(0, low=0)
+    """Images carried in earlier updates that the critics are shown again; 0 shows them only the newest."""
+    momentum: float = setting(0.9, low=0, below=1)
+    """Adam's decay of the mean gradient."""
+
+    shown: int = setting(1_000, low=10, evaluation=True)
+    """Carried images that are kept with the evaluation."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "report": {},
+        "best": {
+            "steps": 5_000,
+            "batch_size": 64,
+            "validate_every": 500,
+            "generator": "matrix",
+            "critic": "strided",
+            "learning_rate": 1e-3,
+            "learning_rate_schedule": "cosine",
+            "momentum": 0.5,
+        },
+        "tiny": {
+            "steps": 6,
+            "batch_size": 8,
+            "validate_every": 3,
+            "log_every": 2,
+            "data_set": "digits",
+            "critic": "strided",
+            "shown": 10,
+        },
+    }
+
+    def check(self) -> None:
+        if self.data_set == "cifar10":
+            raise InputError(
+                "ColourTransfer.data_set: got cifar10, whose images are no grey ones to colour; use digits, mnist or "
+                "fashion_mnist."
+            )
+
+    def checksums(self) -> dict[str, str]:
+        return checksums(self.data_set)
+
+    def data(self) -> Data:
+        """Grey digits and their hues: one half of the training images in domain A, the other in B, so none in both."""
+        train, test = images(self.data_set)
+        half = len(train.x) // 2
+        order = self.draws("domains").uniform(2 * half).argsort()
+        parts = {"a": order[:half], "b": order[half:]}
+        halves = {domain: Labelled(train.x[rows], train.y[rows]) for domain, rows in parts.items()}
+        return Data(_coloured(halves["a"], halves["b"]), _coloured(test, test))
+
+    def model(self) -> Players:
+        with self.draws("model").default_generator():
+            players = Players(self.generator, self.critic, self.pool)
+        return players.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+
+    def optimizer(self, model: Players) -> torch.optim.Optimizer:
+        optimizer = super().optimizer(model)
+        for group in optimizer.param_groups:
+            group["betas"] = (self.momentum, 0.999)
+        return optimizer
+
+    def loss(self, model: Players, batch: Tensors, draws: Draws) -> Loss:
+        a, b = (inked(batch[domain], batch[f"hue_{domain}"]) for domain in ("a", "b"))
+        return Loss(model.terms(a, b, cycle=self.cycle, identity=self.identity, draws=draws))
+
+    @torch.no_grad()
+    def validate(self, model: Players, draws: Draws) -> dict[str, float]:
+        part = self.part("validation", draws.device)
+        found = mean_of_both({domain: closeness(self.carry(model, part, domain), domain) for domain in OTHER})
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    @torch.no_grad()
+    def evaluate(self, model: Players, draws: Draws) -> Evaluation:
+        """Digits kept (says an independent judge), hues right, and how close to the truth; mean of both directions."""
+        expert, part = judge(self.data_set).to(draws.device), self.part("evaluation", draws.device)
+        found: dict[Domain, dict[str, float]] = {}
+        for domain in OTHER:
+            seen = self.carry(model, part, domain)
+            kept = (expert.digits(seen.carried) == seen.y).float().mean().item()
+            found[domain] = {"digit_kept": kept, **closeness(seen, domain)}
+        metrics = mean_of_both(found) | {"judge_accuracy": float(expert.accuracy)}
+        for domain, target in OTHER.items():
+            metrics |= {f"{name}/{domain}_to_{target}": value for name, value in found[domain].items()}
+        return Evaluation(metrics, {k: v.cpu().numpy() for k, v in self.sample(model, self.shown, draws).items()}, {})
+
+    @torch.no_grad()
+    def sample(self, model: Players, count: int, draws: Draws) -> Tensors:
+        """Test digits in A's colours and carried to B, as bytes, and their classes."""
+        x, y = images(self.data_set).test
+        rows = draws.integers(len(x), count)
+        seen = self.carry(model, Labelled(x[rows].to(draws.device), y[rows].to(draws.device)), "a")
+        return {"start": _bytes(seen.start), "x": _bytes(seen.carried), "y": seen.y}
+
+    def figures(self, model: Players, history: History) -> dict[str, Drawing]:
+        from genlib.studies.colour_transfer_figures import draw
+
+        return draw(self, model, history)
+
+    def example(self) -> tuple[Tensor, ...]:
+        return (torch.zeros(4, 3, 28, 28),)
+
+    @classmethod
+    def claims(cls) -> tuple[Claim, ...]:
+        from genlib.studies.colour_transfer_claims import CLAIMS
+
+        return CLAIMS
+
+    # -- what the trained model can do ---------------------------------------------------------------------------------
+
+    def part(self, name: Literal["validation", "evaluation"], device: torch.device | str = "cpu") -> Labelled:
+        """Test images: a fifth of them to validate, the others to evaluate."""
+        x, y = images(self.data_set).test
+        fifth = len(x) // 5
+        rows = slice(0, fifth) if name == "validation" else slice(fifth, None)
+        return Labelled(x[rows].to(device), y[rows].to(device))
+
+    @torch.no_grad()
+    def carry(self, model: Players, grey: Labelled, domain: Domain) -> Carried:
+        """Digits in a domain's colours, carried to the other and back."""
+        there, back = (model.a_to_b, model.b_to_a) if domain == "a" else (model.b_to_a, model.a_to_b)
+        start, truth = (inked(grey.x, digit_hues(grey.y, name)) for name in (domain, OTHER[domain]))
+        carried = torch.cat([there(some) for some in start.split(CHUNK)])
+        return Carried(start, carried, truth, torch.cat([back(some) for some in carried.split(CHUNK)]), grey.y)
+
+
+def closeness(seen: Carried, domain: Domain) -> dict[str, float]:
+    """Of carried images to the truth: share of right hues (of ten), peak signal-to-noise ratio of all pixels together
+    in dB; and the mean absolute difference after going there and back.
+    """
+    asked = digit_hues(seen.y, OTHER[domain])
+    error = (seen.carried - seen.truth).square().mean().item()
+    return {
+        "hue_right": (hue_distance(hue_of(seen.carried), asked) < 0.05).float().mean().item(),
+        "psnr": float(-10 * torch.tensor(max(error, 1e-10)).log10()),
+        "cycle_l1": (seen.back - seen.start).abs().mean().item(),
+    }
+
+
+def mean_of_both(found: Mapping[Domain, Mapping[str, float]]) -> dict[str, float]:
+    """The mean of two directions, metric by metric."""
+    return {name: (value + found["b"][name]) / 2 for name, value in found["a"].items()}
+
+
+def _coloured(a: Labelled, b: Labelled) -> Tensors:
+    return {"a": a.x, "hue_a": digit_hues(a.y, "a"), "b": b.x, "hue_b": digit_hues(b.y, "b")}
+
+
+def _bytes(x: Tensor) -> Tensor:
+    return (x * 255).round().to(torch.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -11,8 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
-from genlib.figures.style import BLUE, INK, ORANGE, PAPER, QUIET, panels, styled
+from genlib.figures.style import BLUE, INK, ORANGE, QUIET, panels, styled
 
+GREY: Any = {"color": QUIET, "alpha": 0.5}
+LINE: Any = {"histtype": "step", "color": BLUE, "lw": 1.4}
 Pictures = UInt8[np.ndarray, "n c h w"]
 
 
@@ -87,20 +90,20 @@ def coloured_planes(
     """Codes in the plane, coloured by digit (named at its median where that tells them apart) and by the ink's hue."""
     figure, axes = panels(1, 1 if hues is None else 2, size=(4.6, 4.2))
     reach = float(np.quantile(np.abs(z), 0.995)) * 1.05
-    dots = {"s": 7, "linewidths": 0, "alpha": 0.7, "rasterized": True}
+    dots: Any = {"s": 7, "linewidths": 0, "alpha": 0.7, "rasterized": True}
     count = int(digits.max()) + 1
-    shown = axes[0].scatter(*z.T, c=digits, cmap="tab10", vmin=-0.5, vmax=9.5, **dots)
+    shown = axes[0].scatter(z[:, 0], z[:, 1], c=digits, cmap="tab10", vmin=-0.5, vmax=9.5, **dots)
     figure.colorbar(
         shown, ax=axes[0], label="digit", ticks=range(10), boundaries=np.arange(count + 1) - 0.5, shrink=0.8
     )
     middles = np.stack([np.median(z[digits == digit], 0) for digit in range(count) if (digits == digit).any()])
     if middles.std(0).max() > 0.25 * reach:  # else all lie over each other
         for digit, middle in enumerate(middles):
-            box = {"boxstyle": "circle,pad=0.18", "fc": "white", "ec": colormaps["tab10"](digit), "lw": 1.4}
+            box: Any = {"boxstyle": "circle,pad=0.18", "fc": "white", "ec": colormaps["tab10"](digit), "lw": 1.4}
             axes[0].annotate(str(digit), middle, ha="center", va="center", fontsize=11, fontweight="bold", bbox=box)
     axes[0].set_title("by digit")
     if hues is not None:
-        shown = axes[1].scatter(*z.T, c=hues * 360, cmap="hsv", vmin=0, vmax=360, **dots)
+        shown = axes[1].scatter(z[:, 0], z[:, 1], c=hues * 360, cmap="hsv", vmin=0, vmax=360, **dots)
         axes[1].set_title("by the hue of the ink")
         figure.colorbar(shown, ax=axes[1], label="hue (degrees)", ticks=[0, 60, 120, 180, 240, 300, 360], shrink=0.8)
     for ax in axes:
@@ -141,7 +144,7 @@ def code_tables(
         if inks:
             ax.tick_params(axis="x", labelsize=8, pad=12)
             for k in range(table.shape[1]):
-                patch = {"color": hsv_to_rgb((k / 10, 1, 1)), "ms": 8, "clip_on": False}
+                patch: Any = {"color": hsv_to_rgb((k / 10, 1, 1)), "ms": 8, "clip_on": False}
                 ax.plot(k, -0.045, "s", transform=ax.get_xaxis_transform(), **patch)
     figure.colorbar(shown, ax=axes[-1], label=value, shrink=0.75)
     return figure
@@ -153,21 +156,17 @@ def hue_histograms(
 ) -> Figure:
     """How often each hue occurs: in the target domain itself (grey), and in what was carried there (line)."""
     figure, axes = panels(1, len(parts), size=(4.4, 3.2))
-    edges = np.linspace(-5, 355, 73)  # bins of five degrees, each multiple of ten in the middle of one
+    edges = list(np.linspace(-5, 355, 73))  # bins of five degrees
     for ax, (title, (real, carried)) in zip(axes, parts.items(), strict=True):
-        for hues, style in ((real, {"color": QUIET, "alpha": 0.5, "label": truth}), (carried, {})):
-            degrees = (hues * 360 + 5) % 360 - 5
-            weights = np.full(len(degrees), 100 / len(degrees))
-            if style:
-                ax.hist(degrees, edges, weights=weights, **style)
-            else:
-                ax.hist(degrees, edges, weights=weights, histtype="step", color=BLUE, lw=1.4, label=found)
+        for hues, look in ((real, GREY), (carried, LINE)):
+            shares: Any = np.full(len(hues), 100 / len(hues))
+            label = truth if hues is real else found
+            ax.hist((hues * 360 + 5) % 360 - 5, edges, weights=shares, label=label, **look)
         ax.set_xticks(range(0, 360, 36))
         ax.tick_params(axis="x", labelsize=8)
         ax.set_xlabel("hue (degrees)")
         ax.set_ylabel("share of images (%)")
         ax.set_title(title)
-        ax.set_facecolor(PAPER if not len(real) else "white")
     axes[0].legend(loc="upper left", bbox_to_anchor=(0, -0.25), ncols=2)
     return figure
 

@@ -84,7 +84,7 @@ def _controlled(study: Autoencoder, model: VAE) -> Drawing:
 
 
 def _traversals(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
-    """What each part of the code does: of the normal code over the prior's quantiles, of categories over their values."""
+    """What each part of the code does: the normal one over the prior's quantiles, categories over their values."""
     code, parts = study.code, dict[str, np.ndarray]()
     z, c = study.middle(model.encode(study.image({name: tensor[:1] for name, tensor in rows.items()})))
     steps = 11
@@ -108,13 +108,13 @@ def _traversals(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
         title = f"c, {shown} of {code.variables} variables, a value per column"
         varied = model.decode(z.expand(len(values), -1), one_hot(values, code.categories)).sigmoid()
         blank = torch.ones(shown, max(0, steps - code.categories), *study.shape)
-        aligned = torch.cat((varied.unflatten(0, (shown, -1)), blank), 1)[:, :steps].flatten(0, 1)
+        aligned = torch.cat((varied.reshape(shown, -1, *study.shape), blank), 1)[:, :steps].flatten(0, 1)
         parts[title] = picture(aligned)
     return Drawing(images.sheets(parts, columns=steps, side=4.6, across=2), kept(parts))
 
 
 def _scales(study: Autoencoder, model: VAE) -> Drawing:
-    """Samples with z as the prior has it, and further out: the report's "N(0, 5)", read as variance and as deviation."""
+    """Samples with z from the prior, and from further out: the report's "N(0, 5)", read as variance and as deviation."""
     scales = {"z ~ N(0, 1)": 1.0, "variance 5": 5**0.5, "deviation 5": 5.0}
     parts = {}
     for title, scale in scales.items():

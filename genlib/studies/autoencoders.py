@@ -118,7 +118,7 @@ class Autoencoder(Study[VAE]):
 
     def data(self) -> Data:
         """Grey digits as bytes, the class of each, and the hue of its ink (or the binary image itself)."""
-        train, test = images(self.data_set)
+        train = images(self.data_set).train
         afresh = self.pixels == "binary" and self.binarised == "afresh"
         grey = {"x": train.x, "y": train.y}
         return Data(grey if afresh else self._settled(train.x, train.y, "train"), self.part("test"))
@@ -197,7 +197,9 @@ class Autoencoder(Study[VAE]):
     def sample(self, model: VAE, count: int, draws: Draws) -> Tensors:
         """Images as bytes, of codes from the prior, and these codes."""
         z, c = self.prior(count, draws)
-        x = torch.cat([model.decode(*some).sigmoid() for some in zip(z.split(CHUNK), c.split(CHUNK), strict=True)])
+        x = torch.cat(
+            [model.decode(*some).sigmoid() for some in zip(torch.split(z, CHUNK), torch.split(c, CHUNK), strict=True)]
+        )
         codes = {"z": z} if model.continuous else {}
         codes |= {"c": c.argmax(-1)} if model.variables else {}
         return {"x": (x * 255).round().to(torch.uint8), **codes}
@@ -298,7 +300,7 @@ class Autoencoder(Study[VAE]):
 
 def chunks(rows: Tensors) -> list[Tensors]:
     """Rows, a few hundred at a time."""
-    parts = {name: tensor.split(CHUNK) for name, tensor in rows.items()}
+    parts = {name: torch.split(tensor, CHUNK) for name, tensor in rows.items()}
     return [dict(zip(parts, some, strict=True)) for some in zip(*parts.values(), strict=True)]
 
 

@@ -38,6 +38,7 @@ $(VENV)/.bench: $(READY)
 bench: $(VENV)/.bench
 	$(RUN) experiments/bench.py
 	$(RUN) experiments/bench_peers.py
+	$(RUN) experiments/bench_vae.py
 	$(RUN) experiments/bench_service.py
 
 claims: $(READY)

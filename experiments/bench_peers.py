@@ -208,28 +208,32 @@ def main(options: Options) -> None:
         ),
     }
     for what, (study, peers) in training.items():
-        made = {"genlib": lambda study=study: by_genlib(study)} | {n: make for n, make in peers.items() if _has(n)}
+        made = {"genlib": lambda study=study: by_genlib(study)} | {
+            n: make for n, make in peers.items() if is_installed(n)
+        }
         raced = {name: make() for name, make in made.items()}
         times = race({name: burst for name, (burst, _) in raced.items()}, options.repeats)
         for name, make in made.items():
             gaps = [nll_gap(make, seed, options.seconds) for seed in range(options.seeds if options.seconds else 0)]
             gap = [cell(gaps, 3)] if gaps else []
-            table.add_row(what, name, *_cells(times, name, BURST), *gap)
+            table.add_row(what, name, *comparison_cells(times, name, BURST), *gap)
         table.add_section()
-    if _has("flow_matching"):
+    if is_installed("flow_matching"):
         times = race(likelihoods(), max(3, options.repeats // 3))
         for name in times:
-            table.add_row("points scored, 50 midpoint steps, exact", name, *_cells(times, name, 2_000))
+            table.add_row("points scored, 50 midpoint steps, exact", name, *comparison_cells(times, name, 2_000))
     Console(width=150).print(table)
 
 
-def _cells(times: dict[str, list[float]], name: str, amount: int) -> tuple[str, str]:
+def comparison_cells(times: dict[str, list[float]], name: str, amount: int) -> tuple[str, str]:
+    """How much a library does in a CPU-second, and its time as a multiple of ours."""
     ratios = [a / b for a, b in zip(times[name], times["genlib"], strict=True)]
     ratio = "1" if name == "genlib" else "{:.2f} [{:.2f}, {:.2f}]".format(*interval(ratios))
     return f"{amount / np.median(times[name]):,.0f}", ratio
 
 
-def _has(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether a library can be imported; says so where it cannot."""
     try:
         importlib.import_module(name)
     except ImportError:

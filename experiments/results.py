@@ -1,6 +1,6 @@
-"""The README's table: every study's presets over three seeds, mean and 95 % interval, beside the targets.
+"""The README's tables: every study's presets over their seeds, mean and 95 % interval.
 
-python experiments/results.py [--storage runs] [--seeds 3] [--only best]
+python experiments/results.py [--storage runs] [--seeds 3] [--only best] [--gallery]
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -25,26 +26,93 @@ from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, end, launched
 from experiments.tables import cell, markdown, with_ratios
-from genlib import CouplingFlow, FlowMatching, InputError, PointDiffusion, SpiralDiffusion, Study
+from genlib import (
+    ColourTransfer,
+    ContinuousVAE,
+    CouplingFlow,
+    DiscreteVAE,
+    FlowMatching,
+    InputError,
+    JointVAE,
+    PointDiffusion,
+    SpiralDiffusion,
+    Study,
+)
 from tuning.many import run_many
 
-ROWS: dict[str, Study[Any]] = {
-    "PointDiffusion, report": PointDiffusion.preset("report"),
-    "PointDiffusion, best": PointDiffusion.preset("best"),
-    "PointDiffusion, best under exp(5(t−1))": PointDiffusion.preset("best", schedule="exp5"),
-    "PointDiffusion by class, report": PointDiffusion.preset("report", classes=5),
-    "PointDiffusion by class, best": PointDiffusion.preset("best", classes=5),
-    "SpiralDiffusion, report": SpiralDiffusion.preset("report"),
-    "SpiralDiffusion, best": SpiralDiffusion.preset("best"),
-    "CouplingFlow, report": CouplingFlow.preset("report"),
-    "CouplingFlow, best": CouplingFlow.preset("best"),
-    "CouplingFlow, spline": CouplingFlow.preset("spline"),
-    "FlowMatching, report": FlowMatching.preset("report"),
-    "FlowMatching, best": FlowMatching.preset("best"),
-    "FlowMatching by class, report": FlowMatching.preset("report", classes=5),
-    "FlowMatching by class, best": FlowMatching.preset("best", classes=5),
-}
 GALLERY = Path(__file__).parent / "gallery"
+
+
+class Family(NamedTuple):
+    """Studies that are measured alike: one table."""
+
+    rows: dict[str, Study[Any]]
+    columns: dict[str, tuple[str, int]]
+    """By heading: the metric, and its decimals."""
+    seeds: int
+    """At most so many seeds a row, unless asked otherwise."""
+
+
+POINTS = Family(
+    {
+        "PointDiffusion, report": PointDiffusion.preset("report"),
+        "PointDiffusion, best": PointDiffusion.preset("best"),
+        "PointDiffusion, best under exp(5(t−1))": PointDiffusion.preset("best", schedule="exp5"),
+        "PointDiffusion by class, report": PointDiffusion.preset("report", classes=5),
+        "PointDiffusion by class, best": PointDiffusion.preset("best", classes=5),
+        "SpiralDiffusion, report": SpiralDiffusion.preset("report"),
+        "SpiralDiffusion, best": SpiralDiffusion.preset("best"),
+        "CouplingFlow, report": CouplingFlow.preset("report"),
+        "CouplingFlow, best": CouplingFlow.preset("best"),
+        "CouplingFlow, spline": CouplingFlow.preset("spline"),
+        "FlowMatching, report": FlowMatching.preset("report"),
+        "FlowMatching, best": FlowMatching.preset("best"),
+        "FlowMatching by class, report": FlowMatching.preset("report", classes=5),
+        "FlowMatching by class, best": FlowMatching.preset("best", classes=5),
+    },
+    {
+        "NLL, nats": ("nll", 3),
+        "above the truth": ("nll_gap", 3),
+        "C2ST": ("c2st", 3),
+        "SW ÷ floor": ("sliced_wasserstein_ratio", 2),
+        "coverage": ("coverage", 3),
+        "leakage, %": ("leakage_percent", 2),
+        "CPU-seconds": ("cpu_seconds", 0),
+    },
+    seeds=3,
+)
+AUTOENCODERS = Family(
+    {
+        f"{kind.__name__}, {preset}": kind.preset(preset)
+        for kind in (ContinuousVAE, DiscreteVAE, JointVAE)
+        for preset in ("report", "best")
+    }
+    | {"ContinuousVAE, binarised": ContinuousVAE.preset("binarised")},
+    {
+        "−ELBO, nats": ("test/loss", 1),
+        "NLL, nats": ("nll", 1),
+        "NMI": ("nmi", 2),
+        "Hungarian accuracy": ("hungarian_accuracy", 2),
+        "clarity": ("clarity", 2),
+        "digit asked for": ("controlled_digit", 2),
+        "hue asked for": ("controlled_hue", 2),
+        "CPU-seconds": ("cpu_seconds", 0),
+    },
+    seeds=1,
+)
+TRANSFER = Family(
+    {f"ColourTransfer, {preset}": ColourTransfer.preset(preset) for preset in ("report", "best")},
+    {
+        "digit kept": ("digit_kept", 4),
+        "hue right": ("hue_right", 4),
+        "PSNR, dB": ("psnr", 1),
+        "cycle L1": ("cycle_l1", 4),
+        "CPU-seconds": ("cpu_seconds", 0),
+    },
+    seeds=1,
+)
+FAMILIES = (POINTS, AUTOENCODERS, TRANSFER)
+ROWS = POINTS.rows | AUTOENCODERS.rows | TRANSFER.rows
 PICTURES = {
     "PointDiffusion, report": ("loss", "starting_variance", "forward_and_reverse", "reverse_paths"),
     "PointDiffusion, best": ("sampling_steps", "schedules"),
@@ -54,25 +122,21 @@ PICTURES = {
     "CouplingFlow, spline": ("samples",),
     "FlowMatching, best": ("samples", "cloud", "paths"),
     "FlowMatching by class, best": ("class_samples", "class_paths"),
+    "ContinuousVAE, report": ("plane", "traversals"),
+    "DiscreteVAE, report": ("codes",),
+    "JointVAE, report": ("samples", "controlled", "plane", "traversals", "scales"),
+    "ContinuousVAE, binarised": ("samples", "reconstructions"),
+    "ColourTransfer, report": ("a_to_b", "hue_by_digit"),
+    "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
 }
-COLUMNS = {
-    "NLL, nats": "nll",
-    "above the truth": "nll_gap",
-    "C2ST": "c2st",
-    "SW ÷ floor": "sliced_wasserstein_ratio",
-    "coverage": "coverage",
-    "leakage, %": "leakage_percent",
-    "CPU-seconds": "cpu_seconds",
-}
-DIGITS = {"nll": 3, "nll_gap": 3, "c2st": 3, "coverage": 3, "sliced_wasserstein_ratio": 2, "leakage_percent": 2}
 
 
 @dataclass(frozen=True)
 class ResultOptions(Options):
     """Which results, and where their runs run."""
 
-    seeds: int = 3
-    """Seeds 0, 1, … per row."""
+    seeds: int | None = None
+    """Seeds 0, 1, … per row: by default three, one for studies of images."""
     only: str = ""
     """Only rows whose name contains this."""
     gallery: bool = False
@@ -85,32 +149,30 @@ def evaluate(run: Run, *, workers: Workers, device: str, any_device: bool) -> di
 
 
 def main(options: ResultOptions) -> None:
-    """Train what is missing and print the table."""
+    """Train what is missing and print the tables."""
     rows = {name: study for name, study in ROWS.items() if options.only in name}
-    wanted = {(name, seed): replace(study, seed=seed) for name, study in rows.items() for seed in range(options.seeds)}
-    if not rows or options.seeds < 1:
+    if not rows or (options.seeds is not None and options.seeds < 1):
         raise InputError(f"nothing to do: the rows are {', '.join(ROWS)}, and --seeds is at least 1.")
+    wanted = {
+        (name, seed): replace(study, seed=seed)
+        for family in FAMILIES
+        for name, study in family.rows.items()
+        if name in rows
+        for seed in range(options.seeds or family.seeds)
+    }
     runs = [Run(study, options.root) for study in wanted.values()]
     if launched(options, runs):
         return
     how = partial(evaluate, workers=options.group, device=options.device, any_device=options.any_device)
-    found = run_many(list(wanted.values()), options.root, how, workers=options.group)
-    values = {done.study: done.value for done in found}
+    values = {
+        done.study: done.value for done in run_many(list(wanted.values()), options.root, how, workers=options.group)
+    }
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (name, _), study in wanted.items():
         for metric, value in with_ratios(values[study]).items():
             measured[name][metric].append(value)
-    title = f"mean ± half the 95 % interval over {options.seeds} seeds"
-    lines = [
-        [name, *(cell(metrics.get(key, []), DIGITS.get(key, 0)) for key in COLUMNS.values())]
-        for name, metrics in measured.items()
-    ]
-    table = Table("study", *COLUMNS, title=title)
-    for line in lines:
-        table.add_row(*line)
-    Console(stderr=options.json, width=150).print(table)
-    text = markdown(["study", *COLUMNS], lines)
-    (options.root / "results.md").write_text(f"{text}\n{title}.\n")
+    texts = [show(family, measured, options) for family in FAMILIES if family.rows.keys() & rows.keys()]
+    (options.root / "results.md").write_text("\n".join(texts))
     (options.root / "results.json").write_text(json.dumps(measured, indent=2))
     print_lines(options.console, {"metrics": f"{options.root}/results.json", "markdown": f"{options.root}/results.md"})
     if options.gallery:
@@ -118,6 +180,27 @@ def main(options: ResultOptions) -> None:
     end(options)
     print_lines(options.console, {"compare": ui_command(options.root)})
     conclude([run.result() for run in runs], as_json=options.json)
+
+
+def show(family: Family, measured: Mapping[str, Mapping[str, list[float]]], options: ResultOptions) -> str:
+    """Print a family's table; the same in Markdown."""
+    columns = {
+        heading: how
+        for heading, how in family.columns.items()
+        if any(how[0] in measured[name] for name in family.rows if name in measured)
+    }
+    lines = [
+        [name, *(cell(measured[name].get(metric, []), digits) for metric, digits in columns.values())]
+        for name in family.rows
+        if name in measured
+    ]
+    seeds = options.seeds or family.seeds
+    title = f"mean ± half the 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
+    table = Table("study", *columns, title=title)
+    for line in lines:
+        table.add_row(*line)
+    Console(stderr=options.json, width=150).print(table)
+    return f"{markdown(['study', *columns], lines)}\n{title}.\n"
 
 
 def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:

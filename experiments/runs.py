@@ -93,7 +93,11 @@ def list_runs(command: List, console: Console) -> None:
             continue
         result, row = read_result(path), last_row(path / "journal")
         shown = result.metrics or (row["metrics"] if row else {})
-        names = [n for n in ("nll", "c2st", "sliced_wasserstein", "validation/loss", "loss") if n in shown][:3]
+        names = [
+            n
+            for n in ("nll", "c2st", "sliced_wasserstein", "psnr", "test/loss", "validation/loss", "loss")
+            if n in shown
+        ][:3]
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
         steps = f"{row['step'] if row else 0:,}/{about['fields']['steps']:,}"
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(about["born"]))

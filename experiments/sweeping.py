@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import tyro
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.table import Table
 from cluster.files import set_aside
 from cluster.lease import is_alive
 from cluster.mirror import ui_command
+from cluster.run import Result
 from experiments.console import as_command, conclude, print_lines, watching_sweep
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, begin, end
@@ -42,30 +44,52 @@ class SweepOptions(Options):
     """Time for all of it; what is cut short continues with the next call."""
 
 
+class View(NamedTuple):
+    """A sweep, and the fields on its comparison's horizontal axis and in its colours."""
+
+    sweep: Sweep
+    across: str
+    by: str
+
+
 def sweep_script(sweep: Sweep, *, across: str, by: str) -> None:
     """Run a sweep from the command line.
 
     Arguments:
         across, by: the fields on the comparison's horizontal axis and in its colours.
     """
+    sweep_scripts(View(sweep, across, by))
+
+
+def sweep_scripts(*views: View) -> None:
+    """Run several, one after the other, from one command line."""
     with exit_with_a_sentence():
         options = tyro.cli(SweepOptions, description=sys.modules["__main__"].__doc__)
         names = ("search", "runs", "stopping", "seeds", "confirm", "minutes")
         asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-        run(replace(sweep, **asked), options, across, by)
+        run([view._replace(sweep=replace(view.sweep, **asked)) for view in views], options)
 
 
-def run(sweep: Sweep, options: SweepOptions, across: str, by: str) -> None:
-    """Plan it, run it, and show what came of it."""
+def run(views: Sequence[View], options: SweepOptions) -> None:
+    """Plan them, run them, and show what came of them."""
     launching = Launching(
         options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose
     )
-    folder = options.root / sweep.slug
     if options.plan:
-        options.console.print("\n".join(plan(sweep, launching).lines()), highlight=False, soft_wrap=True)
+        for view in views:
+            options.console.print("\n".join(plan(view.sweep, launching).lines()), highlight=False, soft_wrap=True)
         return
-    check(sweep, launching)
+    for view in views:
+        check(view.sweep, launching)
     begin(options)
+    results = [result for view in views for result in _run(view, launching, options)]
+    end(options, results)
+    print_lines(options.console, {"compare": ui_command(options.root)})
+    conclude(results, as_json=options.json)
+
+
+def _run(view: View, launching: Launching, options: SweepOptions) -> Sequence[Result]:
+    sweep, folder = view.sweep, options.root / view.sweep.slug
     if options.fresh and folder.exists():
         if is_alive(folder / "lease"):
             raise InputError(f"the sweep in {folder} is being driven: end that before starting it anew.")
@@ -80,17 +104,17 @@ def run(sweep: Sweep, options: SweepOptions, across: str, by: str) -> None:
     lines = {}
     if swept.rows:
         options.console.print(table(sweep, swept))
-        lines = show(sweep, swept, drivers[0], across, by)
-    end(options, swept.results)
-    print_lines(options.console, lines | {"runs": str(folder), "compare": ui_command(options.root)})
-    conclude(swept.results, as_json=options.json)
+        lines = show(sweep, swept, drivers[0], view.across, view.by)
+    print_lines(options.console, lines | {"runs": str(folder)})
+    return swept.results
 
 
 def table(sweep: Sweep, swept: Swept) -> Table:
     """The settings, best first; over several seeds as mean and half the 95 % interval."""
     several = any(len(row.metrics) > 1 for row in swept.rows)
     found = Table(title=f"{sweep.name}: best first" + (", mean ± half the 95 % interval" if several else ""))
-    shown = [sweep.metric, *(name for name in ("c2st", "nll", "cpu_seconds") if name != sweep.metric)]
+    measured = {name for row in swept.rows for found in row.metrics.values() for name in found}
+    shown = [sweep.metric, *(n for n in ("c2st", "nll", "clarity", "cpu_seconds") if n in measured - {sweep.metric})]
     for column in (*sweep.space, *(["seeds"] if several else []), *shown):
         found.add_column(column.replace("_", " "), justify="right")
     for row in swept.rows:

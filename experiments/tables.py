@@ -18,7 +18,9 @@ def cell(values: Sequence[float], digits: int) -> str:
 
 
 def with_ratios(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics of a point study, and what tables show of them."""
+    """The metrics of a study, and what tables show of a point study's besides."""
+    if "sliced_wasserstein" not in metrics:
+        return metrics
     ratio = {"sliced_wasserstein_ratio": metrics["sliced_wasserstein"] / metrics["sliced_wasserstein_floor"]}
     percent = {"leakage_percent": 100 * metrics["leakage"]} if "leakage" in metrics else {}
     return metrics | ratio | percent

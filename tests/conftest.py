@@ -1,8 +1,14 @@
 """Shapes and types of the functions that take arrays are checked while the tests run (jaxtyping with beartype)."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "GENLIB_DATA" not in os.environ:  # the judge of digits is made once for all tests, and leaves nothing in the home
+    os.environ["GENLIB_DATA"] = tempfile.mkdtemp(prefix="genlib-data-")
+    atexit.register(shutil.rmtree, os.environ["GENLIB_DATA"], ignore_errors=True)
 
 from jaxtyping import install_import_hook
 
@@ -43,6 +49,11 @@ VARIANTS = {
         {"velocity": "preconditioned", "times": "late", "classes": 5, "label_dropout": 0.2, "fourier_features": 3},
     ),
     "flow-matching optimal": ("flow-matching", {"pairing": "optimal", "classes": 5, "solver": "adaptive"}),
+    "continuous-vae binary": ("continuous-vae", {"pixels": "binary", "binarised": "afresh", "beta_warmup": 4}),
+    "colour-transfer best": (
+        "colour-transfer",
+        {"generator": "matrix", "critic_rate": 0.5, "identity_weight": 1.0, "pool": 12},
+    ),
     "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
 }
 

@@ -39,17 +39,16 @@ class LocalGenerator(nn.Module):
 class MatrixGenerator(nn.Module):
     """Looks at the whole image and names one matrix, by which the colour of every pixel is multiplied.
 
-    Each channel of the result is a weighted mean of the pixel's three channels and black, so strokes stay where they
-    are, black stays black, and no channel leaves [0, 1].
+    Its entries are in [0, 1], so strokes stay where they are and black stays black; what is brighter than 1 is cut.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.look = _strided(12)
+        self.look = _strided(9)
 
     def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, "n 3 28 28"]:
-        weights = self.look(x).reshape(x.shape[0], 3, 4).softmax(-1)[..., :3]
-        return torch.bmm(weights, x.flatten(2)).reshape(x.shape)
+        matrices = self.look(x).reshape(x.shape[0], 3, 3).sigmoid()
+        return torch.bmm(matrices, x.flatten(2)).reshape(x.shape).clamp(max=1)
 
 
 def pooled_critic() -> nn.Sequential:

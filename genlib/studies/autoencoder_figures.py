@@ -114,7 +114,7 @@ def _traversals(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 
 
 def _scales(study: Autoencoder, model: VAE) -> Drawing:
-    """Samples with z from the prior, and from further out: the report's "N(0, 5)", read as variance and as deviation."""
+    """Samples with z from the prior, and from further out: the report's "N(0, 5)", as variance and as deviation."""
     scales = {"z ~ N(0, 1)": 1.0, "variance 5": 5**0.5, "deviation 5": 5.0}
     parts = {}
     for title, scale in scales.items():

@@ -160,7 +160,7 @@ class Autoencoder(Study[VAE]):
         warmth = min(1.0, (draws.step + 1) / self.beta_warmup) if self.beta_warmup else 1.0
         return Loss(self._terms(x, model.decode(z, c), posterior, self.beta * warmth))
 
-    def _terms(self, x: Tensor, logits: Tensor, posterior: Posterior, beta: float) -> Tensors:
+    def _terms(self, x: Tensor, logits: Tensor, posterior: Posterior, beta: float = 1.0) -> Tensors:
         terms = {"pixels": vae.pixel_loss(x, logits).mean()}
         if self.code.continuous:
             terms["continuous_kl"] = beta * vae.continuous_kl(posterior.mean, posterior.log_variance).mean()
@@ -180,17 +180,9 @@ class Autoencoder(Study[VAE]):
         if self.code.variables:
             metrics |= self._knowledge(model, rows)
         drawn = self.sample(model, self.samples, draws)
-        if self.data_set != "fashion_mnist":
-            metrics |= self._clarity(model, drawn["x"].float() / 255, draws)
+        metrics |= self._clarity(model, drawn["x"].float() / 255, draws)
         if self.pixels == "binary":
-            asked = rows["x"][: self.likelihood_images].float() / 255
-            mine = draws.fork("importance")
-            bound = [
-                vae.log_likelihood(model, some, mine.fork(str(k)), samples=self.importance_samples)
-                for k, some in enumerate(torch.split(asked, CHUNK))
-            ]
-            metrics["nll"] = -torch.cat(bound).mean().item()
-            metrics["nll_error"] = torch.cat(bound).std().item() / math.sqrt(len(asked))
+            metrics["nll"], metrics["nll_error"] = self.nll(model, draws)
         return Evaluation(metrics, {name: tensor.cpu().numpy() for name, tensor in drawn.items()}, {})
 
     @torch.no_grad()
@@ -222,7 +214,7 @@ class Autoencoder(Study[VAE]):
 
     @torch.no_grad()
     def whole_loss(self, model: VAE, rows: Tensors, draws: Draws) -> dict[str, float]:
-        """The loss and its terms with whole codes, drawn without relaxation."""
+        """−ELBO and its terms, whatever `beta` was trained with, of whole codes, drawn without relaxation."""
         sums: dict[str, float] = {}
         count = len(rows["x"])
         for k in range(0, count, CHUNK):
@@ -230,13 +222,25 @@ class Autoencoder(Study[VAE]):
             x = self.image(some)
             posterior = model.encode(x)
             logits = model.decode(*self.drawn(posterior, draws.fork(str(k))))
-            for name, term in self._terms(x, logits, posterior, self.beta).items():
+            for name, term in self._terms(x, logits, posterior).items():
                 sums[name] = sums.get(name, 0.0) + term.item() * len(x) / count
-        most = self.beta * self.code.variables * math.log(self.code.categories)
+        most = self.code.variables * math.log(self.code.categories)
         assert sums.get("discrete_kl", 0.0) <= most * (1 + 1e-5), (
             "the divergence from even categories is at most N ln K"
         )
         return {"loss": sum(sums.values()), **sums}
+
+    def nll(self, model: VAE, draws: Draws) -> tuple[float, float]:
+        """−ln p(x) of binary test images by importance sampling, from above, and its standard error over images."""
+        rows = self.part("evaluation", draws.device)
+        asked = self.image({name: tensor[: self.likelihood_images] for name, tensor in rows.items()})
+        found = torch.cat(
+            [
+                vae.log_likelihood(model, some, draws.fork(f"importance/{k}"), samples=self.importance_samples)
+                for k, some in enumerate(torch.split(asked, CHUNK))
+            ]
+        )
+        return -found.mean().item(), found.std().item() / math.sqrt(len(found))
 
     def drawn(self, posterior: Posterior, draws: Draws) -> tuple[Tensor, Tensor]:
         """A code drawn from the posterior, its categories whole."""

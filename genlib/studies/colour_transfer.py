@@ -65,23 +65,26 @@ class ColourTransfer(Study[Players]):
     """Weight of leaving images of the target domain alone; 0 leaves the term out."""
     pool: int = setting(0, low=0)
     """Images carried in earlier updates that the critics are shown again; 0 shows them only the newest."""
-    momentum: float = setting(0.9, low=0, below=1)
-    """Adam's decay of the mean gradient."""
+    critic_rate: float = setting(1.0, above=0)
+    """The critics' learning rate as a multiple of the generators'."""
+    betas: tuple[float, ...] = setting((0.9, 0.999), low=0, below=1)
+    """Adam's decays of the mean gradient and of its mean square."""
 
-    shown: int = setting(1_000, low=10, evaluation=True)
+    samples: int = setting(1_000, low=10, evaluation=True)
     """Carried images that are kept with the evaluation."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
         "best": {
-            "steps": 5_000,
+            "steps": 4_000,
             "batch_size": 64,
             "validate_every": 500,
             "generator": "matrix",
             "critic": "strided",
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
+            "critic_rate": 0.15,
             "learning_rate_schedule": "cosine",
-            "momentum": 0.5,
+            "betas": (0.5, 0.99),
         },
         "tiny": {
             "steps": 6,
@@ -90,7 +93,7 @@ class ColourTransfer(Study[Players]):
             "log_every": 2,
             "data_set": "digits",
             "critic": "strided",
-            "shown": 10,
+            "samples": 50,
         },
     }
 
@@ -100,6 +103,9 @@ class ColourTransfer(Study[Players]):
                 "ColourTransfer.data_set: got cifar10, whose images are no grey ones to colour; use digits, mnist or "
                 "fashion_mnist."
             )
+
+        if len(self.betas) != 2:
+            raise InputError(f"ColourTransfer.betas: got {self.betas}; give two numbers, such as 0.9 and 0.999.")
 
     def checksums(self) -> dict[str, str]:
         return checksums(self.data_set)
@@ -122,10 +128,15 @@ class ColourTransfer(Study[Players]):
         return players
 
     def optimizer(self, model: Players) -> torch.optim.Optimizer:
-        optimizer = super().optimizer(model)
-        for group in optimizer.param_groups:
-            group["betas"] = (self.momentum, 0.999)
-        return optimizer
+        """One for all players; the critics have a learning rate of their own."""
+        critics = [*model.critic_a.parameters(), *model.critic_b.parameters()]
+        groups = [
+            {"params": [*model.a_to_b.parameters(), *model.b_to_a.parameters()], "lr": self.learning_rate},
+            {"params": critics, "lr": self.learning_rate * self.critic_rate},
+        ]
+        return torch.optim.Adam(
+            groups, betas=(self.betas[0], self.betas[1]), weight_decay=self.weight_decay, fused=True
+        )
 
     def loss(self, model: Players, batch: Tensors, draws: Draws) -> Loss:
         a, b = (inked(batch[domain], batch[f"hue_{domain}"]) for domain in ("a", "b"))
@@ -149,7 +160,7 @@ class ColourTransfer(Study[Players]):
         metrics = mean_of_both(found) | {"judge_accuracy": float(expert.accuracy)}
         for domain, target in OTHER.items():
             metrics |= {f"{name}/{domain}_to_{target}": value for name, value in found[domain].items()}
-        return Evaluation(metrics, {k: v.cpu().numpy() for k, v in self.sample(model, self.shown, draws).items()}, {})
+        return Evaluation(metrics, {k: v.cpu().numpy() for k, v in self.sample(model, self.samples, draws).items()}, {})
 
     @torch.no_grad()
     def sample(self, model: Players, count: int, draws: Draws) -> Tensors:

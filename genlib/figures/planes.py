@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from genlib.data.points import PointDensity
@@ -9,6 +11,7 @@ from genlib.draws import Draws
 from genlib.figures.style import Plane
 
 
+@cache
 def plane_of(density: PointDensity, *, classes: bool = False, margin: float = 1.0, resolution: int = 300) -> Plane:
     """The limits of a density and the map of its support (of the most probable class at each place, with `classes`).
 

@@ -39,7 +39,8 @@ class LocalGenerator(nn.Module):
 class MatrixGenerator(nn.Module):
     """Looks at the whole image and names one matrix, by which the colour of every pixel is multiplied.
 
-    Its entries are in [0, 1], so strokes stay where they are and black stays black; what is brighter than 1 is cut.
+    Its entries are in [0, 1], so strokes stay where they are and black stays black. Nothing cuts what is brighter than
+    1: in training the critics do that, and a cut would let no gradient through.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class MatrixGenerator(nn.Module):
 
     def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, "n 3 28 28"]:
         matrices = self.look(x).reshape(x.shape[0], 3, 3).sigmoid()
-        return torch.bmm(matrices, x.flatten(2)).reshape(x.shape).clamp(max=1)
+        return torch.bmm(matrices, x.flatten(2)).reshape(x.shape)
 
 
 def pooled_critic() -> nn.Sequential:

@@ -195,11 +195,12 @@ class ColourTransfer(Study[Players]):
 
     @torch.no_grad()
     def carry(self, model: Players, grey: Labelled, domain: Domain) -> Carried:
-        """Digits in a domain's colours, carried to the other and back."""
+        """Digits in a domain's colours, carried to the other and back; what is brighter than 1 is cut, as by a screen."""
         there, back = (model.a_to_b, model.b_to_a) if domain == "a" else (model.b_to_a, model.a_to_b)
         start, truth = (inked(grey.x, digit_hues(grey.y, name)) for name in (domain, OTHER[domain]))
-        carried = torch.cat([there(some) for some in torch.split(start, CHUNK)])
-        return Carried(start, carried, truth, torch.cat([back(some) for some in torch.split(carried, CHUNK)]), grey.y)
+        carried = torch.cat([there(some).clamp(0, 1) for some in torch.split(start, CHUNK)])
+        returned = torch.cat([back(some).clamp(0, 1) for some in torch.split(carried, CHUNK)])
+        return Carried(start, carried, truth, returned, grey.y)
 
 
 def closeness(seen: Carried, domain: Domain) -> dict[str, float]:

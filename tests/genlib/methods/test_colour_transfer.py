@@ -70,10 +70,14 @@ def test_identity_is_an_option(players):
     assert "identity" not in players.terms(images("a"), images("b"))
 
 
-def test_images_stay_images(players):
-    carried = players(images("a"))
-    assert carried.shape == (4, 3, 28, 28)
-    assert ((carried >= 0) & (carried <= 1)).all()
+def test_a_matrix_keeps_strokes_and_the_local_generator_stays_in_range():
+    x = images("a")
+    x[:, :, :10] = 0
+    carried = MatrixGenerator()(x)
+    assert (carried[:, :, :10] == 0).all()
+    assert (carried[:, :, 10:] > 0).all()
+    local = LocalGenerator()(x)
+    assert ((local >= 0) & (local <= 1)).all()
 
 
 def test_the_pool_shows_the_critics_old_images_and_keeps_new_ones():

@@ -72,7 +72,7 @@ def exact_kl(schedule, steps, nodes=2_000):
     """
     sigmas = schedule.sigmas(steps).double()
     std = start_of(schedule).std[0].item()
-    z = torch.linspace(-7, 7, 40_001, dtype=torch.float64) * std
+    z = torch.linspace(-7, 7, 10_001, dtype=torch.float64) * std
     x = diffusion.sample(perfect, torch.stack((z, z), 1), sigmas, Draws(0, "unused"))[:, 0]
     density = torch.exp(-0.5 * (z / std) ** 2) / (std * math.sqrt(2 * math.pi))
     middle = (x[1:] + x[:-1]) / 2
@@ -98,7 +98,7 @@ def test_ddim_with_a_perfect_denoiser_is_as_far_off_as_theory_says(name, expecte
 @pytest.mark.parametrize("name", ["exp5", "exp10"])
 def test_many_ddim_steps_give_the_density_that_the_likelihood_says(name):
     """Two roads to one number: change of variables through the sampler, and the integrated divergence."""
-    u = (torch.arange(4_000, dtype=torch.float64) + 0.5) / 2_000 - 1
+    u = (torch.arange(1_000, dtype=torch.float64) + 0.5) / 500 - 1
     log_p = diffusion.log_prob(perfect, torch.stack((u, u), 1), **ends(SCHEDULES[name]), steps=60)
     assert -log_p.mean().item() - math.log(4) == pytest.approx(exact_kl(SCHEDULES[name], 2_000), abs=5e-4)
 
@@ -157,9 +157,9 @@ def test_the_exact_likelihood_of_a_perfect_denoiser_is_the_truth(name, best):
 
 
 def test_the_models_density_integrates_to_one():
-    axis = torch.linspace(-1.6, 1.6, 161, dtype=torch.float64)
+    axis = torch.linspace(-1.6, 1.6, 81, dtype=torch.float64)
     log_p = diffusion.log_prob(perfect, torch.cartesian_prod(axis, axis), **ends(SCHEDULES["exp3"]), steps=30)
-    assert (log_p.exp().sum() * 0.02**2).item() == pytest.approx(1, abs=2e-3)
+    assert (log_p.exp().sum() * 0.04**2).item() == pytest.approx(1, abs=2e-3)
 
 
 def test_the_bound_has_the_specs_terms():

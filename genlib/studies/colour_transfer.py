@@ -195,7 +195,7 @@ class ColourTransfer(Study[Players]):
 
     @torch.no_grad()
     def carry(self, model: Players, grey: Labelled, domain: Domain) -> Carried:
-        """Digits in a domain's colours, carried to the other and back; what is brighter than 1 is cut, as by a screen."""
+        """Digits in a domain's colours, carried to the other and back; what leaves [0, 1] is cut."""
         there, back = (model.a_to_b, model.b_to_a) if domain == "a" else (model.b_to_a, model.a_to_b)
         start, truth = (inked(grey.x, digit_hues(grey.y, name)) for name in (domain, OTHER[domain]))
         carried = torch.cat([there(some).clamp(0, 1) for some in torch.split(start, CHUNK)])

@@ -28,6 +28,7 @@ from experiments.bench_peers import comparison_cells, is_installed, race
 from experiments.tables import cell
 from genlib import ContinuousVAE, train
 from genlib.methods.vae import VAE
+from genlib.studies.autoencoder_measures import nll
 
 BURST = 47
 """Updates of a burst: an epoch of 6,000 images."""
@@ -132,7 +133,7 @@ def after(make: Callable[[ContinuousVAE], Trainer], study: ContinuousVAE, second
         burst()
     found = model()
     metrics = {"loss": study.whole_loss(found, study.part("evaluation"), study.draws("bench"))["loss"]}
-    return metrics | ({"nll": study.nll(found, study.draws("bench"))[0]} if study.pixels == "binary" else {})
+    return metrics | ({"nll": nll(study, found, study.draws("bench"))[0]} if study.pixels == "binary" else {})
 
 
 def main(options: Options) -> None:

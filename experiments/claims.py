@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 import tyro
@@ -21,7 +21,7 @@ from cluster.workers import Workers
 from experiments.console import conclude, print_lines
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, end, launched
-from genlib import STUDIES, Claim, Finding, InputError, Study, judge
+from genlib import STUDIES, Claim, Finding, InputError, Study, Trained, judge
 from tuning.many import run_many
 
 
@@ -42,11 +42,12 @@ def train(run: Run, *, workers: Workers, device: str, any_device: bool) -> None:
 
 def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[int, float]:
     """The effects of all claims that look at this run first, for its seed."""
-    found = {}
-    for number, claim in claims:
-        runs = [open_run(Run(replace(study, seed=run.study.seed), storage).path) for study in claim.studies]
-        found[number] = claim.effect(runs)
-    return found
+
+    @cache  # a run that several claims look at is opened, and evaluated, once
+    def opened(study: Study[Any]) -> Trained[Any]:
+        return open_run(Run(replace(study, seed=run.study.seed), storage).path)
+
+    return {number: claim.effect([opened(study) for study in claim.studies]) for number, claim in claims}
 
 
 def compared(kind: type[Study[Any]], seeds: int) -> list[Study[Any]]:

@@ -28,7 +28,7 @@ from genlib.studies import (
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, fit, start, train
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [
     "STUDIES",
     "CheckpointDamaged",

@@ -14,7 +14,8 @@ import torch
 from genlib.claims import Claim
 from genlib.data.images.colours import hue_distance
 from genlib.metrics.judge import judge
-from genlib.studies.autoencoders import Autoencoder, chunks
+from genlib.studies.autoencoder_measures import chunks
+from genlib.studies.autoencoders import Autoencoder
 from genlib.studies.continuous_vae import ContinuousVAE
 from genlib.studies.discrete_vae import DiscreteVAE
 from genlib.studies.joint_vae import JointVAE

@@ -10,7 +10,8 @@ from genlib.figures import curves, images
 from genlib.history import History
 from genlib.methods.vae import VAE, one_hot
 from genlib.metrics.codes import best_variable
-from genlib.studies.autoencoders import Autoencoder, chunks
+from genlib.studies.autoencoder_measures import chunks, controlled
+from genlib.studies.autoencoders import Autoencoder
 from genlib.study import Drawing, Tensors
 
 PLANE = 4_000
@@ -71,7 +72,7 @@ def _reconstructions(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 
 def _controlled(study: Autoencoder, model: VAE) -> Drawing:
     """One hue and four digits, one digit and four hues, from the mean codes of such images."""
-    made = study.controlled(model)
+    made = controlled(study, model)
     parts = {"digits 0 1 4 7": picture(made[[0, 1, 4, 7], 0]), "digits 2 3 5 8": picture(made[[2, 3, 5, 8], 0])}
     if study.pixels == "coloured":
         parts = {

@@ -16,20 +16,14 @@ from torch import Tensor
 
 from genlib.claims import Claim
 from genlib.data.images import ImageName, checksums, images
-from genlib.data.images.colours import hue_distance, hue_of, inked
+from genlib.data.images.colours import inked
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.history import History
 from genlib.methods import vae
 from genlib.methods.vae import VAE, Posterior
-from genlib.metrics.codes import agreement, best_variable
-from genlib.metrics.judge import judge
+from genlib.studies.autoencoder_measures import CHUNK, clarity, knowledge, nll
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, Tensors, setting
-
-CHUNK = 500
-"""Images that are looked at together."""
-HUES = 10
-"""Hues that are asked for by name, evenly spaced."""
 
 BEST = {"learning_rate_schedule": "cosine", "warmup_steps": 200, "ema_decay": 0.999}
 """What serves every kind beyond the report."""
@@ -178,11 +172,11 @@ class Autoencoder(Study[VAE]):
         rows = self.part("evaluation", draws.device)
         metrics = {f"test/{name}": value for name, value in self.whole_loss(model, rows, draws).items()}
         if self.code.variables:
-            metrics |= self._knowledge(model, rows)
+            metrics |= knowledge(self, model, rows)
         drawn = self.sample(model, self.samples, draws)
-        metrics |= self._clarity(model, drawn["x"].float() / 255, draws)
+        metrics |= clarity(self, model, drawn["x"].float() / 255)
         if self.pixels == "binary":
-            metrics["nll"], metrics["nll_error"] = self.nll(model, draws)
+            metrics["nll"], metrics["nll_error"] = nll(self, model, draws)
         return Evaluation(metrics, {name: tensor.cpu().numpy() for name, tensor in drawn.items()}, {})
 
     @torch.no_grad()
@@ -230,18 +224,6 @@ class Autoencoder(Study[VAE]):
         )
         return {"loss": sum(sums.values()), **sums}
 
-    def nll(self, model: VAE, draws: Draws) -> tuple[float, float]:
-        """−ln p(x) of binary test images by importance sampling, from above, and its standard error over images."""
-        rows = self.part("evaluation", draws.device)
-        asked = self.image({name: tensor[: self.likelihood_images] for name, tensor in rows.items()})
-        found = torch.cat(
-            [
-                vae.log_likelihood(model, some, draws.fork(f"importance/{k}"), samples=self.importance_samples)
-                for k, some in enumerate(torch.split(asked, CHUNK))
-            ]
-        )
-        return -found.mean().item(), found.std().item() / math.sqrt(len(found))
-
     def drawn(self, posterior: Posterior, draws: Draws) -> tuple[Tensor, Tensor]:
         """A code drawn from the posterior, its categories whole."""
         z = posterior.mean + (0.5 * posterior.log_variance).exp() * draws.normal(*posterior.mean.shape)
@@ -257,55 +239,6 @@ class Autoencoder(Study[VAE]):
         code = self.code
         z = draws.normal(count, code.continuous) * scale
         return z, vae.one_hot(draws.integers(code.categories, count, code.variables), code.categories)
-
-    def controlled(self, model: VAE, device: torch.device | str = "cpu") -> Tensor:
-        """Every digit in every hue, (10, 10, c, h, w): decoded from the middle of what such images are encoded to.
-
-        The continuous codes are averaged, of every categorical variable the most frequent value is taken, over a
-        hundred training digits of the class, inked in the hue that is asked for.
-        """
-        train = images(self.data_set).train
-        made = []
-        for digit in range(10):
-            grey = train.x[train.y == digit][:100].to(device)
-            for hue in range(HUES):
-                inks = torch.full((len(grey),), hue / HUES, device=device)
-                x = inked(grey, inks) if self.pixels == "coloured" else (grey > 127).float()
-                z, c = self.middle(model.encode(x))
-                usual = vae.one_hot(c.sum(0, keepdim=True).argmax(-1), self.code.categories)
-                made.append(model.decode(z.mean(0, keepdim=True), usual).sigmoid())
-        return torch.cat(made).reshape(10, HUES, *self.shape)
-
-    def _knowledge(self, model: VAE, rows: Tensors) -> dict[str, float]:
-        """What the best variable knows of the digits: chosen on one half of the images, measured on the other."""
-        chosen = torch.cat([model.encode(self.image(some)).logits.argmax(-1) for some in chunks(rows)])
-        codes, classes = chosen.cpu().numpy(), rows["y"].cpu().numpy()
-        half = len(codes) // 2
-        best = best_variable(codes[:half], classes[:half]).variable
-        nmi, accuracy = agreement(codes[half:, best], classes[half:])
-        return {"nmi": nmi, "hungarian_accuracy": accuracy, "best_variable": float(best)}
-
-    def _clarity(self, model: VAE, x: Tensor, draws: Draws) -> dict[str, float]:
-        """What an independent judge makes of samples and of controlled generations."""
-        expert = judge(self.data_set).to(draws.device)
-        asked = self.controlled(model, draws.device)
-        digits = torch.arange(10, device=draws.device).repeat_interleave(HUES)
-        right = expert.digits(asked.flatten(0, 1)) == digits
-        found = {
-            "clarity": expert.probabilities(x).amax(1).mean().item(),
-            "controlled_digit": right.float().mean().item(),
-        }
-        if self.pixels == "coloured":
-            hues = torch.arange(HUES, device=draws.device).repeat(10) / HUES
-            near = hue_distance(hue_of(asked.flatten(0, 1)), hues) < 0.5 / HUES
-            found["controlled_hue"] = near.float().mean().item()
-        return found
-
-
-def chunks(rows: Tensors) -> list[Tensors]:
-    """Rows, a few hundred at a time."""
-    parts = {name: torch.split(tensor, CHUNK) for name, tensor in rows.items()}
-    return [dict(zip(parts, some, strict=True)) for some in zip(*parts.values(), strict=True)]
 
 
 def _binary(x: Tensor, draws: Draws) -> Tensor:

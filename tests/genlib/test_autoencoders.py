@@ -12,6 +12,7 @@ from genlib.data.images.colours import hue_distance, hue_of
 from genlib.methods.vae import Posterior
 from genlib.metrics.judge import judge
 from genlib.studies import autoencoder_claims as claims
+from genlib.studies.autoencoder_measures import controlled
 
 KINDS = (ContinuousVAE, DiscreteVAE, JointVAE)
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title())
@@ -132,7 +133,7 @@ class Pixels:
 
 def test_controlled_images_come_in_the_order_asked_for():
     """Of a model that reconstructs perfectly: the mean image of each digit, in each hue."""
-    asked = ContinuousVAE.preset("tiny").controlled(Pixels())
+    asked = controlled(ContinuousVAE.preset("tiny"), Pixels())
     assert asked.shape == (10, 10, 3, 28, 28)
     hues = hue_of(asked.flatten(0, 1)).reshape(10, 10)
     assert hue_distance(hues.flatten(), (torch.arange(10) / 10).repeat(10)).max() < 0.01

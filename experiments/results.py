@@ -87,9 +87,12 @@ AUTOENCODERS = Family(
         for kind in (ContinuousVAE, DiscreteVAE, JointVAE)
         for preset in ("report", "best")
     }
-    | {"ContinuousVAE, binarised": ContinuousVAE.preset("binarised")},
+    | {
+        "ContinuousVAE, binarised": ContinuousVAE.preset("binarised"),
+        "ContinuousVAE, binarised once": ContinuousVAE.preset("binarised", binarised="once"),
+    },
     {
-        "−ELBO, nats": ("test/loss", 1),
+        "test loss, nats": ("test/loss", 1),
         "NLL, nats": ("nll", 1),
         "NMI": ("nmi", 2),
         "Hungarian accuracy": ("hungarian_accuracy", 2),

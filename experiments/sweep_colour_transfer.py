@@ -1,4 +1,4 @@
-"""How fast, how fast the critics, how strict the cycle? Colour transfer between two colourings, compared by PSNR.
+"""How fast, how fast the critics, how strict the cycle? Colour transfer, compared by PSNR on validation images.
 
 MNIST is read from the data folder (GENLIB_DATA) or downloaded.
 
@@ -17,7 +17,7 @@ SWEEP = Sweep(
         "critic_rate": [0.15, 1.0],
         "cycle_weight": [3.0, 10.0],
     },
-    metric="psnr",
+    metric="validation/psnr",
     mode="max",
 )
 

@@ -133,8 +133,8 @@ class Players(nn.Module):
         found = {
             "generators": real_loss(judged(self.critic_a, fake_a)) + real_loss(judged(self.critic_b, fake_b)),
             "cycle": cycle * there_and_back,
-            "critic_a": critic_loss(self.critic_a, a, self._shown(self.pool_a, fake_a, draws)),
-            "critic_b": critic_loss(self.critic_b, b, self._shown(self.pool_b, fake_b, draws)),
+            "critic_a": critic_loss(self.critic_a, a, self._shown(self.pool_a, fake_a, draws and draws.fork("pool a"))),
+            "critic_b": critic_loss(self.critic_b, b, self._shown(self.pool_b, fake_b, draws and draws.fork("pool b"))),
         }
         if identity:
             kept = functional.l1_loss(self.b_to_a(a), a) + functional.l1_loss(self.a_to_b(b), b)
@@ -149,13 +149,13 @@ class Players(nn.Module):
         """
         if draws is None or not len(pool):
             return fake
-        fresh = draws.whole_of(fake)
+        fresh = draws.whole_of(fake).to(pool.dtype)
         count, size = len(fresh), len(pool)
         kept = draws.step * count
         if kept < size:  # it fills first
             pool[kept : kept + count] = fresh[: size - kept]
             return fake
-        chance = draws.fork("pool").whole()
+        chance = draws.whole()
         rows = chance.uniform(count).argsort()[: min(count // 2, size)]
         places = chance.uniform(size).argsort()[: len(rows)]
         shown = fresh.clone()

@@ -110,15 +110,23 @@ def relaxed(
     Arguments:
         uniform: numbers in [0, 1).
     """
-    gumbel = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
-    return ((logits + gumbel) / temperature).softmax(-1)
+    return ((logits + _gumbel(uniform)) / temperature).softmax(-1)
 
 
-def temperature(step: int, *, least: float = 0.5, rate: float = 3e-4) -> float:
+def drawn(logits: Float[Tensor, "n v k"], uniform: Float[Tensor, "n v k"]) -> Int[Tensor, "n v"]:
+    """Whole categories, as probable as the logits say."""
+    return (logits + _gumbel(uniform)).argmax(-1)
+
+
+def _gumbel(uniform: Tensor) -> Tensor:
+    return -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
+
+
+def temperature(step: int, *, least: float, rate: float) -> float:
     """max(least, exp(−rate·step)): from 1 downwards.
 
     Example:
-        >>> temperature(0), temperature(10**6)
+        >>> temperature(0, least=0.5, rate=3e-4), temperature(10**6, least=0.5, rate=3e-4)
         (1.0, 0.5)
     """
     return max(least, math.exp(-rate * step))
@@ -144,7 +152,7 @@ def log_likelihood(model: VAE, x: Float[Tensor, "n c h w"], draws: Draws, *, sam
         noise = mine.normal(*posterior.mean.shape)
         z = posterior.mean + std * noise
         ratio = normal.log_prob(z) - normal.log_prob(noise) + std.log().sum(1)
-        chosen = (log_q - torch.log(-torch.log(mine.uniform(*log_q.shape).clamp(1e-7, 1 - 1e-7)))).argmax(-1)
+        chosen = drawn(log_q, mine.uniform(*log_q.shape))
         ratio = ratio - log_q.gather(-1, chosen.unsqueeze(-1)).sum((1, 2))
         found.append(ratio - pixel_loss(x, model.decode(z, one_hot(chosen, model.categories))))
     prior = model.variables * math.log(model.categories)

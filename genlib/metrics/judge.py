@@ -70,7 +70,7 @@ class Judge(nn.Module):
 
 
 @cache
-def judge(name: ImageName) -> Judge:
+def judge(name: ImageName, device: str = "cpu") -> Judge:
     """The judge of a data set: loaded, or trained (a minute on one thread) and kept."""
     content = json.dumps([RECIPE, UPDATES[name], checksums(name), name, torch.__version__], sort_keys=True)
     file = f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.pt"
@@ -84,7 +84,7 @@ def judge(name: ImageName) -> Judge:
     else:
         found = _trained(name)
         any(_keep(found, shelf / file) for shelf in _shelves())
-    return found.eval().requires_grad_(False)
+    return found.eval().requires_grad_(False).to(device)
 
 
 def _shelves() -> list[Path]:

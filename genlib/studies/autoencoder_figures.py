@@ -9,8 +9,7 @@ from torch import Tensor
 from genlib.figures import curves, images
 from genlib.history import History
 from genlib.methods.vae import VAE, one_hot
-from genlib.metrics.codes import best_variable
-from genlib.studies.autoencoder_measures import chunks, controlled
+from genlib.studies.autoencoder_measures import chunks, controlled, knowledge
 from genlib.studies.autoencoders import Autoencoder
 from genlib.study import Drawing, Tensors
 
@@ -35,7 +34,7 @@ def draw(study: Autoencoder, model: VAE, history: History) -> dict[str, Drawing]
         if study.code.continuous > 1:
             found["plane"] = _plane(study, model, some)
     if study.code.variables:
-        found["codes"] = _codes(study, model, some)
+        found["codes"] = _codes(study, model, rows)
         found["temperature"] = _temperature(study)
     return found
 
@@ -52,7 +51,7 @@ def kept(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _loss(history: History) -> Drawing:
     (steps, losses), (at, validation) = history.series("loss"), history.series("validation/loss")
-    figure = curves.loss_curve(steps, losses, at, validation, floor=None, label="−ELBO (nats per image)")
+    figure = curves.loss_curve(steps, losses, at, validation, floor=None, label="loss (nats per image)")
     return Drawing(
         figure, {"training": np.column_stack((steps, losses)), "validation": np.column_stack((at, validation))}
     )
@@ -138,19 +137,12 @@ def _plane(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 
 
 def _codes(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
-    """What the variable that knows most of the digits says of each: shares of its values, most frequent first."""
-    chosen = torch.cat([model.encode(study.image(some)).logits.argmax(-1) for some in chunks(rows)]).numpy()
-    y = rows["y"].numpy()
-    best = best_variable(chosen, y)
-    table = np.zeros((10, study.code.categories))
-    np.add.at(table, (y, chosen[:, best.variable]), 1)
-    table /= np.maximum(table.sum(1, keepdims=True), 1)
-    order = np.argsort(table.argmax(0), kind="stable")  # by the digit that a value stands for most
-    title = f"variable {best.variable}: NMI {best.nmi:.2f}"
-    figure = images.code_tables(
-        {title: table[:, order]}, rows="digit", columns="value, sorted", value="share of the digit"
-    )
-    return Drawing(figure, {"shares": table[:, order], "values": order})
+    """What the variable that knows most of the digits says of each: shares of its values."""
+    known = knowledge(study, model, rows)
+    order = np.argsort(known.shares.argmax(0), kind="stable")  # by the digit that a value stands for most
+    tables = {f"variable {known.variable}: NMI {known.nmi:.2f}": known.shares[:, order]}
+    figure = images.code_tables(tables, rows="digit", columns="value, sorted", value="share of the digit")
+    return Drawing(figure, {"shares": known.shares[:, order], "values": order})
 
 
 def _temperature(study: Autoencoder) -> Drawing:

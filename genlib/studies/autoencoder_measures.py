@@ -5,13 +5,14 @@ test images are under it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genlib.data.images import images
-from genlib.data.images.colours import hue_distance, hue_of, inked
+from genlib.data.images.colours import in_ink, inked
 from genlib.draws import Draws
 from genlib.methods import vae
 from genlib.methods.vae import VAE
@@ -26,6 +27,16 @@ CHUNK = 500
 """Images that are looked at together."""
 HUES = 10
 """Hues that are asked for by name, evenly spaced."""
+
+
+class Knowledge(NamedTuple):
+    """Of the digits, by one categorical variable."""
+
+    variable: int
+    nmi: float
+    hungarian_accuracy: float
+    shares: np.ndarray
+    """Of each digit, by value, (10, categories)."""
 
 
 def chunks(rows: Tensors) -> list[Tensors]:
@@ -49,14 +60,16 @@ def nll(study: Autoencoder, model: VAE, draws: Draws) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def knowledge(study: Autoencoder, model: VAE, rows: Tensors) -> dict[str, float]:
+def knowledge(study: Autoencoder, model: VAE, rows: Tensors) -> Knowledge:
     """What the best variable knows of the digits: chosen on one half of the images, measured on the other."""
     chosen = torch.cat([model.encode(study.image(some)).logits.argmax(-1) for some in chunks(rows)])
     codes, classes = chosen.cpu().numpy(), rows["y"].cpu().numpy()
     half = len(codes) // 2
     best = best_variable(codes[:half], classes[:half]).variable
-    mutual, accuracy = agreement(codes[half:, best], classes[half:])
-    return {"nmi": mutual, "hungarian_accuracy": accuracy, "best_variable": float(best)}
+    table = np.zeros((10, study.code.categories))
+    np.add.at(table, (classes[half:], codes[half:, best]), 1)
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    return Knowledge(best, *agreement(codes[half:, best], classes[half:]), shares)
 
 
 @torch.no_grad()
@@ -82,7 +95,7 @@ def controlled(study: Autoencoder, model: VAE, device: torch.device | str = "cpu
 @torch.no_grad()
 def clarity(study: Autoencoder, model: VAE, x: Tensor) -> dict[str, float]:
     """What an independent judge makes of samples, and of controlled generations."""
-    expert = judge(study.data_set).to(x.device)
+    expert = judge(study.data_set, str(x.device))
     asked = controlled(study, model, x.device).flatten(0, 1)
     digits = torch.arange(10, device=x.device).repeat_interleave(HUES)
     found = {
@@ -91,6 +104,5 @@ def clarity(study: Autoencoder, model: VAE, x: Tensor) -> dict[str, float]:
     }
     if study.pixels == "coloured":
         hues = torch.arange(HUES, device=x.device).repeat(10) / HUES
-        near = hue_distance(hue_of(asked), hues) < 0.5 / HUES
-        found["controlled_hue"] = near.float().mean().item()
+        found["controlled_hue"] = in_ink(asked, hues).float().mean().item()
     return found

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from genlib import ContinuousVAE, DiscreteVAE, InputError, JointVAE, fit
+from genlib import ContinuousVAE, DiscreteVAE, Diverged, InputError, JointVAE, fit
 from genlib.data.images.colours import hue_distance, hue_of
 from genlib.methods.vae import Posterior
 from genlib.metrics.judge import judge
@@ -153,8 +153,13 @@ def test_samples_are_bytes_with_their_codes(joint):
 
 @kinds
 def test_colours_need_grey_images(kind):
-    with pytest.raises(InputError, match=r"data_set: got cifar10.*use digits, mnist or fashion_mnist"):
+    with pytest.raises(InputError, match=r"data_set: got 'cifar10'.*one of digits, mnist, fashion_mnist"):
         kind(data_set="cifar10")
+
+
+def test_one_that_diverges_says_so():
+    with pytest.raises(Diverged, match=r"validation/loss became nan at step 1; .* is kept"):
+        fit(DiscreteVAE.preset("tiny", learning_rate=1e30, validate_every=1))
 
 
 def test_the_controls_have_the_joint_models_capacity():

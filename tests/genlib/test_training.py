@@ -64,15 +64,17 @@ def test_stopped_anywhere_and_continued_is_bit_for_bit_the_same(tiny, tmp_path):
 def test_training_learns(tiny):
     from dataclasses import replace
 
-    study = replace(tiny, steps=300, learning_rate=3e-3, width=32)
-    _, history = uninterrupted(study)
-    _, losses = history.series("loss")
+    if "width" in tiny.fields():
+        tiny = replace(tiny, width=32)
+    players = tiny.title() == "colour-transfer"  # whose losses need not fall; coming back unchanged both of them learn
+    _, history = uninterrupted(replace(tiny, steps=60 if players else 300, learning_rate=3e-3))
+    _, losses = history.series("loss/cycle" if players else "loss")
     assert losses[-5:].mean() < losses[0]
 
 
 def test_history_has_losses_at_the_cadence_and_validation_at_its_own(tiny):
     _, history = uninterrupted(tiny)
-    assert history.series("loss")[0].tolist() == [10, 20]
+    assert history.series("loss")[0].tolist() == list(range(tiny.log_every, tiny.steps + 1, tiny.log_every))
     assert tiny.objective[0] in history.names()
 
 
@@ -281,7 +283,9 @@ def test_compiled_is_near_eager():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_gpu_trains_every_study(kind, precision):
-    run = fit(kind.preset("tiny"), Launch(device="cuda", precision=precision))
-    assert all(0 < loss < 10 for loss in run.history.series("loss")[1])
+    pool = {"pool": 12} if kind.title() == "colour-transfer" else {}
+    run = fit(kind.preset("tiny", **pool), Launch(device="cuda", precision=precision))
+    losses = run.history.series("loss")[1]
+    assert ((losses > 0) & (losses < 1e4)).all()
     assert run.evaluation.metrics
     assert run.figures

@@ -44,6 +44,13 @@ def test_the_wrong_colour_scores_none_though_it_comes_back():
     assert found["digit_kept"] > 0.9
 
 
+@pytest.mark.parametrize("dulled", [lambda x: 0 * x, lambda x: 0.98 * x.amax(1, keepdim=True) + 0.02 * x])
+def test_black_and_grey_are_no_hue(dulled):
+    oracle = Oracle()
+    oracle.a_to_b, oracle.b_to_a = (lambda x, f=f: dulled(f(x)) for f in (oracle.a_to_b, oracle.b_to_a))
+    assert STUDY.evaluate(oracle, STUDY.draws("evaluate")).metrics["hue_right"] == 0
+
+
 def test_no_digit_is_in_both_domains_and_each_has_its_colour():
     train = STUDY.data().train
     a, b = (train[name].flatten(1).double() @ torch.randn(784, dtype=torch.float64) for name in ("a", "b"))
@@ -63,5 +70,5 @@ def test_critics_have_a_rate_of_their_own():
 def test_wrong_fields_are_refused():
     with pytest.raises(InputError, match=r"betas: got .* give two numbers"):
         ColourTransfer(betas=(0.5,))
-    with pytest.raises(InputError, match="data_set: got cifar10"):
+    with pytest.raises(InputError, match="data_set: got 'cifar10'"):
         ColourTransfer(data_set="cifar10")

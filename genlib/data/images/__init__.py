@@ -17,9 +17,14 @@ from torch import Tensor
 from genlib.data.files import Source, data_folder, fetch
 from genlib.data.images.cifar import read_batch
 from genlib.data.images.idx import read_idx
+from genlib.draws import Draws
 from genlib.errors import InputError
 
 ImageName = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
+
+
+GreyName = Literal["digits", "mnist", "fashion_mnist"]
+"""Those of grey images, which can be coloured."""
 
 
 class Labelled(NamedTuple):
@@ -96,6 +101,16 @@ def images(name: ImageName) -> Images:
         "cifar10": _cifar10,
     }
     return readers[name]()
+
+
+@cache
+def held_out(name: ImageName) -> dict[str, Int64[Tensor, " n"]]:
+    """Rows of the test images: a fifth to choose by (`validation`), the others to report (`evaluation`).
+
+    Shuffled once and for all: those of MNIST come in order of difficulty.
+    """
+    rows = Draws(0, "held out").uniform(len(images(name).test.x)).argsort()
+    return {"validation": rows[: len(rows) // 5], "evaluation": rows[len(rows) // 5 :], "test": rows}
 
 
 def checksums(name: ImageName) -> dict[str, str]:

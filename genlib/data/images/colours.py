@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 Domain = Literal["a", "b"]
@@ -56,6 +56,19 @@ def hue_of(x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         torch.where(green == high, 2 + (blue - red) / span, 4 + (red - green) / span),
     )
     return (sector / 6) % 1
+
+
+def in_ink(x: Float[Tensor, "n 3 h w"], hue: Float[Tensor, " n"], tolerance: float = 0.05) -> Bool[Tensor, " n"]:
+    """Whether images are in ink of a hue: within `tolerance` of it, and more coloured than grey.
+
+    Example:
+        >>> image = inked(torch.full((2, 1, 4, 4), 255, dtype=torch.uint8), torch.tensor([0.4, 0.4]))
+        >>> in_ink(torch.stack((image[0], 0.5 + 0.1 * image[1])), torch.tensor([0.42, 0.4])).tolist()
+        [True, False]
+    """
+    mean = x.mean((2, 3))
+    coloured = mean.amin(1) < 0.5 * mean.amax(1)
+    return coloured & (hue_distance(hue_of(x), hue) < tolerance)
 
 
 def hue_distance(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -75,11 +75,11 @@ def test_relaxed_draws_have_the_categories_shares_and_grow_cold():
 
 
 def test_the_temperature_falls_to_its_floor():
-    values = [vae.temperature(step) for step in range(0, 6_000, 100)]
+    values = [vae.temperature(step, least=0.5, rate=3e-4) for step in range(0, 6_000, 100)]
     assert values[0] == 1
     assert values[-1] == 0.5
     assert all(a >= b for a, b in itertools.pairwise(values))
-    assert vae.temperature(1_000) == pytest.approx(math.exp(-0.3))
+    assert vae.temperature(1_000, least=0.5, rate=3e-4) == pytest.approx(math.exp(-0.3))
 
 
 def test_the_likelihood_of_discrete_codes_is_the_sum_over_all_of_them():

@@ -52,7 +52,7 @@ VARIANTS = {
     "continuous-vae binary": ("continuous-vae", {"pixels": "binary", "binarised": "afresh", "beta_warmup": 4}),
     "colour-transfer best": (
         "colour-transfer",
-        {"generator": "matrix", "critic_rate": 0.5, "identity_weight": 1.0, "pool": 12},
+        {"generator": "matrix", "critic_rate": 0.5, "identity_weight": 1.0, "pool": 12, "noise": 0.3},
     ),
     "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
 }

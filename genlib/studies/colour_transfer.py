@@ -45,8 +45,8 @@ class ColourTransfer(Study[Players]):
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/psnr", "max")
 
-    steps: int = setting(2_000, low=1)
-    """Updates of the weights: eight epochs of 30,000 digits a domain."""
+    steps: int = setting(1_500, low=1)
+    """Updates of the weights: six epochs of 30,000 digits a domain."""
     batch_size: int = setting(120, low=1)
     """Images of either domain in the global batch, over all workers."""
     learning_rate: float = setting(3e-5, above=0)
@@ -66,6 +66,10 @@ class ColourTransfer(Study[Players]):
     so a generator that reads the ink alone cannot do both."""
     pool: int = setting(0, low=0)
     """Images carried in earlier updates that the critics are shown again; 0 shows them only the newest."""
+    noise: float = setting(0.0, low=0)
+    """Standard deviation of the random colour on whatever the critics see, at first; it falls linearly to zero."""
+    noise_share: float = setting(0.5, above=0, high=1)
+    """Part of the training over which it falls."""
     critic_rate: float = setting(1.0, above=0)
     """The critics' learning rate as a multiple of the generators'."""
     betas: tuple[float, ...] = setting((0.9, 0.999), low=0, below=1)
@@ -77,13 +81,13 @@ class ColourTransfer(Study[Players]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
         "best": {
-            "steps": 4_000,
+            "steps": 3_000,
             "batch_size": 64,
             "validate_every": 500,
             "generator": "matrix",
             "critic": "strided",
-            "learning_rate": 2e-3,
-            "critic_rate": 0.15,
+            "learning_rate": 1e-3,
+            "noise": 0.3,
             "learning_rate_schedule": "cosine",
             "betas": (0.5, 0.99),
         },
@@ -136,7 +140,9 @@ class ColourTransfer(Study[Players]):
 
     def loss(self, model: Players, batch: Tensors, draws: Draws) -> Loss:
         a, b = (inked(batch[domain], batch[f"hue_{domain}"]) for domain in ("a", "b"))
-        return Loss(model.terms(a, b, cycle=self.cycle_weight, identity=self.identity_weight, draws=draws))
+        noise = self.noise * max(0.0, 1 - draws.step / (self.noise_share * self.steps))
+        weights = {"cycle": self.cycle_weight, "identity": self.identity_weight}
+        return Loss(model.terms(a, b, **weights, noise=noise, draws=draws))
 
     @torch.no_grad()
     def validate(self, model: Players, draws: Draws) -> dict[str, float]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genlib import Draws
-from genlib.methods.colour_transfer import LocalGenerator, MatrixGenerator, Players
+from genlib.methods.colour_transfer import LocalGenerator, MatrixGenerator, Players, recoloured
 
 CRITICS = ("critic_a", "critic_b")
 
@@ -78,6 +78,16 @@ def test_a_matrix_keeps_strokes_and_the_local_generator_stays_in_range():
     assert (carried[:, :, 10:] > 0).all()
     local = LocalGenerator()(x)
     assert ((local >= 0) & (local <= 1)).all()
+
+
+def test_noise_is_a_colour_on_the_strokes():
+    x = images("x", 400)
+    x[:, :, :10] = 0
+    added = recoloured(x, 0.3, Draws(0, "noise")) - x
+    assert (added[:, :, :10] == 0).all()
+    colour = added / x.amax(1, keepdim=True).clamp_min(1e-9)
+    assert torch.allclose(colour[:, :, 12, 3], colour[:, :, 20, 17], atol=1e-4)  # one for an image
+    assert colour[:, :, 12, 3].std() == pytest.approx(0.3, rel=0.1)
 
 
 def test_the_pool_shows_the_critics_old_images_and_keeps_new_ones():

@@ -75,6 +75,8 @@ def main(options: Options) -> None:
     points = read_points(options.points)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
+    if study.example()[0].ndim != 2:
+        raise InputError(f"{study.title()} is a study of images: give a run of a study of points.")
     width, classes = study.example()[0].shape[1], int(getattr(study, "classes", 0))
     if points.shape[1] != width + (classes > 0):
         also = f" and the class, 0 to {classes - 1}," if classes else ""

@@ -14,7 +14,6 @@ from rich.table import Table
 from cluster.files import set_aside
 from cluster.lease import is_alive
 from cluster.mirror import ui_command
-from cluster.run import Result
 from experiments.console import as_command, conclude, print_lines, watching_sweep
 from experiments.exits import exit_with_a_sentence
 from experiments.launching import Options, begin, end
@@ -82,13 +81,16 @@ def run(views: Sequence[View], options: SweepOptions) -> None:
     for view in views:
         check(view.sweep, launching)
     begin(options)
-    results = [result for view in views for result in _run(view, launching, options)]
+    swept = [_run(view, launching, options) for view in views]
+    if len(swept) > 1:
+        options.console.print(_best_of_each(views, swept))
+    results = [result for one in swept for result in one.results]
     end(options, results)
     print_lines(options.console, {"compare": ui_command(options.root)})
     conclude(results, as_json=options.json)
 
 
-def _run(view: View, launching: Launching, options: SweepOptions) -> Sequence[Result]:
+def _run(view: View, launching: Launching, options: SweepOptions) -> Swept:
     sweep, folder = view.sweep, options.root / view.sweep.slug
     if options.fresh and folder.exists():
         if is_alive(folder / "lease"):
@@ -106,7 +108,18 @@ def _run(view: View, launching: Launching, options: SweepOptions) -> Sequence[Re
         options.console.print(table(sweep, swept))
         lines = show(sweep, swept, drivers[0], view.across, view.by)
     print_lines(options.console, lines | {"runs": str(folder)})
-    return swept.results
+    return swept
+
+
+def _best_of_each(views: Sequence[View], swept: Sequence[Swept]) -> Table:
+    """The best setting of every sweep, the best first; they share a metric."""
+    metric, mode = views[0].sweep.metric, views[0].sweep.mode
+    found = Table("sweep", "setting", metric, title="the best of each")
+    best = [(view.sweep.name, one.rows[0]) for view, one in zip(views, swept, strict=True) if one.rows]
+    best.sort(key=lambda pair: sum(pair[1].values(metric)) / len(pair[1].values(metric)), reverse=mode == "max")
+    for name, row in best:
+        found.add_row(name, ", ".join(f"{key} {value}" for key, value in row.fields.items()), _cell(row, metric))
+    return found
 
 
 def table(sweep: Sweep, swept: Swept) -> Table:

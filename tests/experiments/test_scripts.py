@@ -14,7 +14,7 @@ import torch
 
 from cluster.journal import last_row
 from cluster.run import Run, open_run, read_result
-from genlib import STUDIES, InputError, PointDiffusion
+from genlib import STUDIES, ColourTransfer, InputError, PointDiffusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def script(name, *arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
 
 
-SOME = {"point-diffusion", "flow-matching"}
+SOME = {"point-diffusion", "joint-vae"}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,28 @@ def test_samples_are_drawn_from_a_run(trained, tmp_path):
     assert done.returncode == 2
     assert "'width' made the model" in done.stderr
     assert script("sample", "nothing", "--storage", trained.storage).returncode == 2
+
+
+def test_a_study_of_images_scores_no_points(tmp_path):
+    from experiments.score import Options, main
+
+    points = tmp_path / "mine.csv"
+    points.write_text("0.1,0.2\n")
+    run = Run(ColourTransfer.preset("tiny"), tmp_path)
+    run.execute(figures=False, evaluation=False)
+    with pytest.raises(InputError, match="colour-transfer is a study of images: give a run of a study of points"):
+        main(Options(str(run.path), points))
+
+
+def test_of_several_sweeps_the_best_settings_come_best_first():
+    from experiments.sweeping import View, _best_of_each
+    from tuning.sweep import Measured, Sweep, Swept
+
+    study = PointDiffusion.preset("tiny")
+    values = {"worse": 2.0, "better": 1.0}
+    views = [View(Sweep(name=name, study=study, space={"width": [8]}, metric="nll"), "width", "") for name in values]
+    swept = [Swept([], [Measured({"width": 8}, study, {0: {"nll": nll}})], {}, Path()) for nll in values.values()]
+    assert list(_best_of_each(views, swept).columns[0].cells) == ["better", "worse"]
 
 
 def test_points_are_scored(trained, tmp_path):

@@ -5,8 +5,9 @@ All are held as bytes; `colours` makes coloured digits of grey ones, in batches,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -120,8 +121,18 @@ def checksums(name: ImageName) -> dict[str, str]:
 
 
 def _idx_images(sources: dict[str, Source]) -> Images:
-    train, train_labels, test, test_labels = (read_idx(fetch(source)) for source in sources.values())
+    train, train_labels, test, test_labels = (read_idx(path) for path in _fetched(sources.values()))
     return Images(_labelled(train[:, None], train_labels), _labelled(test[:, None], test_labels))
+
+
+def _fetched(sources: Iterable[Source]) -> list[Path]:
+    """All files of a data set; where one cannot be had, the others that are missing are named with it."""
+    try:
+        return [fetch(source) for source in sources]
+    except InputError as error:
+        missing = [source.path for source in sources if not (data_folder() / source.path).exists()]
+        also = f" {len(missing)} files of the set are missing: {', '.join(missing)}." if len(missing) > 1 else ""
+        raise InputError(f"{error}{also}") from error
 
 
 def _cifar10() -> Images:

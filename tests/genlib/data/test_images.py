@@ -109,6 +109,18 @@ def test_a_data_set_is_read_from_its_four_files(tmp_path, monkeypatch):
     assert found.train.x.shape == (7, 1, 28, 28)
     assert found.test.y.tolist() == [0, 1]
     assert found.train.x.dtype == torch.uint8
+    for name in list(sources)[1:3]:
+        (tmp_path / sources[name].path).unlink()
+    with pytest.raises(InputError, match=r"train-labels.* is missing.*2 files of the set are missing: .*t10k-images"):
+        data._idx_images(sources)
+
+
+def test_what_is_held_out_is_split_once_and_shuffled():
+    rows = data.held_out("digits")
+    assert torch.equal(torch.cat((rows["validation"], rows["evaluation"])), rows["test"])
+    assert rows["test"].sort().values.tolist() == list(range(360))
+    assert len(rows["validation"]) == 72
+    assert (rows["validation"] > 180).float().mean() == pytest.approx(0.5, abs=0.2)
 
 
 def test_the_digits_need_no_file():

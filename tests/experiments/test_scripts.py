@@ -155,7 +155,7 @@ def test_a_study_of_images_scores_no_points(tmp_path):
 
     points = tmp_path / "mine.csv"
     points.write_text("0.1,0.2\n")
-    run = Run(ColourTransfer.preset("tiny"), tmp_path)
+    run = Run(ColourTransfer.preset("tiny"), tmp_path / "runs")
     run.execute(figures=False, evaluation=False)
     with pytest.raises(InputError, match="colour-transfer is a study of images: give a run of a study of points"):
         main(Options(str(run.path), points))

@@ -32,7 +32,7 @@ def told(study: ColourTransfer, grey: bool) -> float:
     report's generator: the same ones, with ten logits a pixel, taught with labels.
     """
     with study.draws("told").default_generator():
-        net = nn.Sequential(*LocalGenerator().net[:-1], nn.Conv2d(40, 10, 3, padding=1))
+        net = nn.Sequential(*[*LocalGenerator().net.children()][:-1], nn.Conv2d(40, 10, 3, padding=1))
     train, part = images(study.data_set).train, study.part("evaluation")
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, UPDATES)

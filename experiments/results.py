@@ -104,7 +104,13 @@ AUTOENCODERS = Family(
     seeds=1,
 )
 TRANSFER = Family(
-    {f"ColourTransfer, {preset}": ColourTransfer.preset(preset) for preset in ("report", "best")},
+    {
+        "ColourTransfer, report": ColourTransfer.preset("report"),
+        "ColourTransfer, best": ColourTransfer.preset("best"),
+        "ColourTransfer, best recipe, report's generator": ColourTransfer.preset(
+            "best", generator="local", steps=1_500
+        ),
+    },
     {
         "digit kept": ("digit_kept", 4),
         "hue right": ("hue_right", 4),
@@ -129,7 +135,6 @@ PICTURES = {
     "DiscreteVAE, report": ("codes",),
     "JointVAE, report": ("samples", "controlled", "plane", "traversals", "scales"),
     "ContinuousVAE, binarised": ("samples", "reconstructions"),
-    "ColourTransfer, report": ("a_to_b", "hue_by_digit"),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
 }
 

@@ -156,12 +156,12 @@ def hue_histograms(
 ) -> Figure:
     """How often each hue occurs: in the target domain itself (grey), and in what was carried there (line)."""
     figure, axes = panels(1, len(parts), size=(4.4, 3.2))
-    edges = list(np.linspace(-5, 355, 73))  # bins of five degrees
+    edges = list(np.arange(-3.0, 358, 6))  # the ten hues are in the middle of theirs
     for ax, (title, (real, carried)) in zip(axes, parts.items(), strict=True):
         for hues, look in ((real, GREY), (carried, LINE)):
             shares: Any = np.full(len(hues), 100 / len(hues))
             label = truth if hues is real else found
-            ax.hist((hues * 360 + 5) % 360 - 5, edges, weights=shares, label=label, **look)
+            ax.hist((hues * 360 + 3) % 360 - 3, edges, weights=shares, label=label, **look)
         ax.set_xticks(range(0, 360, 36))
         ax.tick_params(axis="x", labelsize=8)
         ax.set_xlabel("hue (degrees)")
@@ -192,7 +192,8 @@ def term_curves(
         if k == 0:
             ax.set_ylabel(label)
         if level is not None and name.startswith("critic"):
-            ax.axhline(level, color=INK, lw=1, ls="--")
+            ax.axhline(level, color=INK, lw=1, ls="--", label=f"guessing, {level:.2f}")
+            ax.legend(loc="lower right")
         if log:
             ax.set_yscale("log")
     return figure

@@ -47,15 +47,15 @@ def _there_and_back(seen: Carried, domain: Domain) -> Drawing:
 
 def _losses(history: History) -> Drawing:
     names = {
-        "generators": "generators (to deceive)",
-        "cycle": "cycle (weighted)",
+        "generators": "generators, to deceive",
+        "cycle": "cycle, weighted",
         "critic_a": "critic of A",
         "critic_b": "critic of B",
-        "identity": "identity (weighted)",
+        "identity": "identity, weighted",
     }
     series = {title: history.series(f"loss/{name}") for name, title in names.items()}
     series = {title: pair for title, pair in series.items() if len(pair[0])}
-    figure = images.term_curves(series, level=2 * math.log(2), label="loss (nats; cycle: grey levels)")
+    figure = images.term_curves(series, level=2 * math.log(2), label="loss")
     return Drawing(figure, {title: np.column_stack(pair) for title, pair in series.items()})
 
 

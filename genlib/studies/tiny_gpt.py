@@ -69,6 +69,17 @@ class TinyGPT(Study[Decoder]):
     temperature: float = setting(0.8, low=0, evaluation=True)
     """Of samples: below 1 the probable tokens become more so."""
 
+    sentence: str = setting("I am a little squirrel holding a walnut", evaluation=True)
+    """What an input is learnt for that makes the model say it; attention is drawn on it too."""
+    inversion_updates: int = setting(1_000, low=1, evaluation=True)
+    """Updates of that input."""
+    inversion_rate: float = setting(0.05, above=0, evaluation=True)
+    """Adam's step size on it."""
+    prompt: str = setting("Beginning of a journey is", evaluation=True)
+    """Whose continuations are scored."""
+    continuations: tuple[str, ...] = setting((" long.", " the end.", " a rabbit."), evaluation=True)
+    """Those that are."""
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
         "mingpt": {"tokeniser": "characters"},
@@ -83,6 +94,10 @@ class TinyGPT(Study[Decoder]):
             "heads": 2,
             "width": 16,
             "sample_tokens": 20,
+            "sentence": "The queen sees",
+            "inversion_updates": 20,
+            "prompt": "The queen",
+            "continuations": (" sees", " see"),
         },
     }
 
@@ -133,7 +148,9 @@ class TinyGPT(Study[Decoder]):
             )
 
     def optimizer(self, model: Decoder) -> torch.optim.Optimizer:
-        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.startswith(("tokens", "places"))]
+        matrices = [
+            p for name, p in model.named_parameters() if p.ndim == 2 and not name.startswith(("tokens", "places"))
+        ]
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -164,6 +181,21 @@ class TinyGPT(Study[Decoder]):
         drawn = self.sample(model, 8, draws)["x"].cpu()
         rows = [{"sample": k, "text": self.reader.decode(row)} for k, row in enumerate(drawn)]
         return Evaluation(metrics, {"x": drawn.numpy()}, {"samples": rows})
+
+    def inverted(self, model: Decoder, sentence: str | Tensor) -> gpt.Inversion:
+        """How an input is learnt that makes the model say a sentence."""
+        tokens = self.reader.encode(sentence) if isinstance(sentence, str) else sentence
+        if len(tokens) > self.block:
+            raise InputError(
+                f"TinyGPT.sentence: it has {len(tokens)} tokens; allowed are at most {self.block}, a block."
+            )
+        draws = self.draws("inversion")
+        return gpt.invert(model, tokens, draws, updates=self.inversion_updates, rate=self.inversion_rate)
+
+    def continued(self, prompt: str, continuation: str) -> tuple[Tensor, int]:
+        """The tokens of both, and how many of them are the continuation's."""
+        first, then = self.reader.encode(prompt), self.reader.encode(continuation)
+        return torch.cat((first, then)), len(then)
 
     @torch.no_grad()
     def sample(self, model: Decoder, count: int, draws: Draws) -> Tensors:

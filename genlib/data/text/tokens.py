@@ -51,8 +51,8 @@ class Characters:
         unknown = sorted(set(text) - set(self._place))
         if unknown:
             raise InputError(
-                f"{', '.join(map(repr, unknown[:5]))}: not among the {self.size} characters of the training text; leave "
-                "them out, or train with byte pairs, which know every text."
+                f"{', '.join(map(repr, unknown[:5]))}: not among the {self.size} characters of the training text; "
+                "leave them out, or train with byte pairs, which know every text."
             )
         return torch.tensor([self._place[character] for character in text], dtype=torch.long)
 

@@ -12,10 +12,10 @@ from genlib.figures.style import BLUE, INK, ORANGE, QUIET, panels, styled
 
 
 def readable(token: str) -> str:
-    """A token as a label: spaces and line ends are made visible.
+    r"""A token as a label: spaces and line ends are made visible.
 
     Example:
-        >>> readable(" a\\n")
+        >>> readable(" a\n")
         '␣a⏎'
     """
     return token.replace(" ", "␣").replace("\n", "⏎")
@@ -43,7 +43,7 @@ def attention_rows(blocks: Mapping[str, Float[np.ndarray, "h s"]], tokens: Seque
 def score_bars(texts: Mapping[str, tuple[Sequence[str], Float[np.ndarray, " t"]]]) -> Figure:
     """−ln p of every token of some continuations, each under its text and its total."""
     longest = max(len(tokens) for tokens, _ in texts.values())
-    figure, axes = panels(len(texts), 1, size=(max(5.0, 0.42 * longest + 1.6), 2.2))
+    figure, axes = panels(len(texts), 1, size=(max(5.8, 0.42 * longest + 1.6), 2.2))
     highest = max(float(-log_p.min()) for _, log_p in texts.values()) * 1.12
     for ax, (title, (tokens, log_p)) in zip(axes, texts.items(), strict=True):
         ax.bar(range(len(tokens)), -log_p, color=BLUE, width=0.7)
@@ -51,7 +51,7 @@ def score_bars(texts: Mapping[str, tuple[Sequence[str], Float[np.ndarray, " t"]]
         ax.set_xlim(-0.6, longest - 0.4)
         ax.set_ylim(0, highest)
         ax.set_ylabel("−ln p (nats)")
-        ax.set_title(f"{title}   total {-log_p.sum():.2f} nats, {-log_p.mean():.2f} a token")
+        ax.set_title(f"“{title}”: {-log_p.sum():.2f} nats, {-log_p.mean():.2f} a token")
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Int64
@@ -14,27 +14,8 @@ from genlib.errors import InputError
 TokeniserName = Literal["characters", "byte_pairs"]
 
 
-class Tokeniser(Protocol):
-    """Text to tokens and back."""
-
-    size: int
-    """Tokens there are."""
-
-    def encode(self, text: str) -> Int64[Tensor, " t"]:
-        """The tokens of a text."""
-        ...
-
-    def decode(self, tokens: Int64[Tensor, " t"]) -> str:
-        """The text of tokens."""
-        ...
-
-    def pieces(self, tokens: Int64[Tensor, " t"]) -> list[str]:
-        """What each token stands for, to be read by itself."""
-        ...
-
-
 class Characters:
-    """A token for each character of the training text.
+    """A token for each character of the training text; `size` of them.
 
     Example:
         >>> characters = Characters("hello")
@@ -48,6 +29,7 @@ class Characters:
         self.size = len(self._known)
 
     def encode(self, text: str) -> Int64[Tensor, " t"]:
+        """The tokens of a text."""
         unknown = sorted(set(text) - set(self._place))
         if unknown:
             raise InputError(
@@ -57,16 +39,18 @@ class Characters:
         return torch.tensor([self._place[character] for character in text], dtype=torch.long)
 
     def decode(self, tokens: Int64[Tensor, " t"]) -> str:
+        """The text of tokens."""
         return "".join(self._known[k] for k in tokens.tolist())
 
     def pieces(self, tokens: Int64[Tensor, " t"]) -> list[str]:
+        """What each token stands for, to be read by itself."""
         return [self._known[k] for k in tokens.tolist()]
 
 
 class BytePairs:
     """Byte pairs, merged as often as the vocabulary allows. Sennrich et al., 2016; trained by `tokenizers`.
 
-    Every byte is a token too, so no text is outside the vocabulary.
+    Every byte is a token too, so no text is outside the vocabulary; `size` tokens.
     """
 
     def __init__(self, training: str, size: int) -> None:
@@ -90,6 +74,9 @@ class BytePairs:
 
     def pieces(self, tokens: Int64[Tensor, " t"]) -> list[str]:
         return [str(self._pairs.decode([k])) for k in tokens.tolist()]
+
+
+Tokeniser = Characters | BytePairs
 
 
 @cache

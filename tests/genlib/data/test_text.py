@@ -1,0 +1,92 @@
+"""Texts are read or refused in one sentence; tokenisers give back what they were given."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from genlib import InputError
+from genlib.data import text as texts
+from genlib.data.text.grammar import PLURAL, SINGULAR, VERBS, sentences
+from genlib.data.text.tokens import BytePairs, Characters, tokeniser
+
+
+@pytest.fixture(autouse=True)
+def _forgotten():
+    texts.text.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read .* give one of alice, shakespeare, grammar, or a file"),
+        (b"", "is empty: give a text"),
+        (b" \n ", "is empty: give a text"),
+        (b"caf\xe9", r"is no UTF-8 text \(byte 3\): convert it first"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, content, said):
+    path = tmp_path / "mine.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        texts.text(str(path))
+
+
+def test_your_own_file_is_read_and_its_content_is_its_identity(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("déjà vu\n")
+    assert texts.text(str(path)) == "déjà vu\n"
+    first = texts.checksums(str(path))
+    path.write_text("jamais vu\n")
+    texts.text.cache_clear()
+    assert texts.checksums(str(path)) != first
+    assert list(first) == ["mine.txt"]
+
+
+def test_a_text_is_split_by_position():
+    assert texts.split("abcdefghij", 0.3) == ("abcdefg", "hij")
+
+
+def test_alice_is_who_she_was():
+    if not (Path(os.environ["GENLIB_DATA"]) / "alice.txt").exists():
+        pytest.skip("the text is not here")
+    assert len(set(texts.text("alice"))) == 71
+
+
+def test_the_grammar_agrees():
+    """Whoever is one does, whoever are many do."""
+    lines = sentences(300).lower().splitlines()
+    assert len(lines) == 300
+    for line in lines:
+        for who, verbs in ((SINGULAR, VERBS.keys()), (PLURAL, VERBS.values())):
+            for one in who:
+                if line.startswith(f"{one} ") and " who " not in line:
+                    assert line[len(one) + 1 :].split()[0] in verbs, line
+    assert sentences(5) == "".join(sentences(300).splitlines(keepends=True)[:5]) or sentences(5, 1) != sentences(5)
+
+
+TEXT = sentences(300)
+
+
+@pytest.mark.parametrize("reader", [Characters(TEXT), BytePairs(TEXT, 300)], ids=lambda reader: type(reader).__name__)
+def test_tokens_give_the_text_back(reader):
+    tokens = reader.encode(TEXT)
+    assert reader.decode(tokens) == TEXT
+    assert int(tokens.max()) < reader.size
+    assert "".join(reader.pieces(tokens[:50])) == reader.decode(tokens[:50])
+
+
+def test_byte_pairs_know_every_text_and_say_it_in_fewer_tokens():
+    pairs = BytePairs(TEXT, 300)
+    assert pairs.size == 300
+    assert pairs.decode(pairs.encode("naïve Ωμέγα 日本")) == "naïve Ωμέγα 日本"
+    assert len(pairs.encode(TEXT)) < 0.7 * len(TEXT)
+    assert pairs.encode(TEXT).tolist() == BytePairs(TEXT, 300).encode(TEXT).tolist()
+
+
+def test_what_is_outside_the_vocabulary_is_named():
+    with pytest.raises(InputError, match=r"'Ω', 'β': not among the .* characters of the training text; leave them out"):
+        Characters(TEXT).encode("a β and an Ω")
+    with pytest.raises(InputError, match="vocabulary: got 100; byte pairs need at least 256"):
+        tokeniser("byte_pairs", TEXT, 100)

@@ -25,16 +25,16 @@ def readable(token: str) -> str:
 def attention_rows(blocks: Mapping[str, Float[np.ndarray, "h s"]], tokens: Sequence[str], *, title: str) -> Figure:
     """Where one position looks: a row for each head and their mean, a column for each token, block under block."""
     heads = len(next(iter(blocks.values())))
-    figure, axes = panels(len(blocks), 1, size=(max(5.0, 0.3 * len(tokens) + 1.8), 0.34 * (heads + 1) + 1.2))
+    figure, axes = panels(len(blocks), 1, size=(0.36 * len(tokens) + 2.6, 0.36 * (heads + 1) + 1.1))
     names = [*(f"head {k}" for k in range(heads)), "mean"]
     for ax, (name, shares) in zip(axes, blocks.items(), strict=True):
         table = np.vstack((shares, shares.mean(0)))
-        shown = ax.imshow(table, cmap="Blues", vmin=0, vmax=float(table.max()), aspect="auto")
+        shown = ax.imshow(table, cmap="Blues", vmin=0, vmax=float(table.max()), aspect="equal")
         ax.axhline(heads - 0.5, color=INK, lw=1)
         ax.set_yticks(range(heads + 1), names)
         ax.set_xticks(range(len(tokens)), [readable(token) for token in tokens], rotation=60, ha="right")
         ax.set_ylabel(name)
-        figure.colorbar(shown, ax=ax, label="attention")
+        figure.colorbar(shown, ax=ax, label="attention", shrink=0.9)
     axes[0].set_title(title)
     return figure
 

@@ -64,6 +64,8 @@ class TinyGPT(Study[Decoder]):
     tied: bool = setting(False)
     """One table of tokens reads and writes."""
 
+    samples: int = setting(8, low=1, evaluation=True)
+    """Texts that go on from places of the held-out text."""
     sample_tokens: int = setting(200, low=1, evaluation=True)
     """Tokens of every sample."""
     temperature: float = setting(0.8, low=0, evaluation=True)
@@ -82,6 +84,13 @@ class TinyGPT(Study[Decoder]):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
+        "best": {
+            "vocabulary": 1_024,
+            "batch_size": 24,
+            "learning_rate": 2e-3,
+            "learning_rate_schedule": "cosine",
+            "warmup_steps": 50,
+        },
         "mingpt": {"tokeniser": "characters"},
         "tiny": {
             "text": "grammar",
@@ -178,7 +187,7 @@ class TinyGPT(Study[Decoder]):
     def evaluate(self, model: Decoder, draws: Draws) -> Evaluation:
         nats, tokens, characters = self.held_out_nats(model, draws.device)
         metrics = {"nats_per_char": nats / characters, "nats_per_token": nats / tokens}
-        drawn = self.sample(model, 8, draws)["x"].cpu()
+        drawn = self.sample(model, self.samples, draws)["x"].cpu()
         rows = [{"sample": k, "text": self.reader.decode(row)} for k, row in enumerate(drawn)]
         return Evaluation(metrics, {"x": drawn.numpy()}, {"samples": rows})
 

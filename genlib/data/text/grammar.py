@@ -17,8 +17,8 @@ def sentences(count: int, seed: int = 0) -> str:
 
     Example:
         >>> print(sentences(2), end="")
-        Some little mice follow many caterpillars by the pool.
-        A caterpillar admires two gardeners in the garden.
+        The rabbit who admires one little mouse follows two gardeners.
+        Some little mice greet the rabbit under the table.
     """
     choices = Draws(seed, "grammar").uniform(count, 12).tolist()
     return "\n".join(_sentence(iter(row)) for row in choices) + "\n"

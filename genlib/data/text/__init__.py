@@ -13,7 +13,27 @@ from genlib.data.files import Source, fetch
 from genlib.data.text.grammar import sentences
 from genlib.errors import InputError
 
-ALICE = Source("alice.txt", 144_431, "4e2149ba9a25c4ab0037f5859f86191c", ())
+
+def between(whole: bytes, first: bytes, last: bytes) -> bytes:
+    r"""From a line to another, both kept, each line ended by a line feed; nothing where they are not there.
+
+    Example:
+        >>> between(b"licence\r\nA BOOK\r\nis read\r\nTHE END\r\nlicence", b"A BOOK", b"THE END")
+        b'A BOOK\nis read\nTHE END\n'
+    """
+    lines = whole.replace(b"\r\n", b"\n").split(b"\n")
+    if first not in lines or last not in lines:
+        return b""
+    return b"\n".join(lines[lines.index(first) : lines.index(last) + 1]) + b"\n"
+
+
+ALICE = Source(
+    "alice.txt",
+    144_431,
+    "4e2149ba9a25c4ab0037f5859f86191c",
+    ("https://raw.githubusercontent.com/GITenberg/Alice-s-Adventures-in-Wonderland_11/master/11.txt",),
+    cut=lambda whole: between(whole, b"ALICE'S ADVENTURES IN WONDERLAND", b"              THE END"),
+)
 SHAKESPEARE = Source(
     "tinyshakespeare/input.txt",
     1_115_394,

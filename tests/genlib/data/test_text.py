@@ -1,5 +1,6 @@
 """Texts are read or refused in one sentence; tokenisers give back what they were given."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from genlib import InputError
 from genlib.data import text as texts
+from genlib.data.files import Source, fetch
 from genlib.data.text.grammar import PLURAL, SINGULAR, VERBS, sentences
 from genlib.data.text.tokens import BytePairs, Characters, tokeniser
 
@@ -52,6 +54,22 @@ def test_alice_is_who_she_was():
     if not (Path(os.environ["GENLIB_DATA"]) / "alice.txt").exists():
         pytest.skip("the text is not here")
     assert len(set(texts.text("alice"))) == 71
+
+
+def test_a_book_is_cut_out_of_its_licence_and_verified(tmp_path, monkeypatch):
+    book = b"A BOOK\nis read\nTHE END\n"
+    (tmp_path / "11.txt").write_bytes(b"licence\r\n" + book.replace(b"\n", b"\r\n") + b"licence")
+    monkeypatch.setenv("GENLIB_DATA", str(tmp_path / "data"))
+    address = (tmp_path / "11.txt").as_uri()
+    good = Source(
+        "book.txt", len(book), hashlib.md5(book).hexdigest(), (address,),
+        cut=lambda whole: texts.between(whole, b"A BOOK", b"THE END"),
+    )  # fmt: skip
+    assert fetch(good).read_bytes() == book
+    other = good._replace(path="other.txt", cut=lambda whole: texts.between(whole, b"ANOTHER", b"THE END"))
+    with pytest.raises(InputError, match=r"other.txt is missing.*what was downloaded is damaged \(0 bytes"):
+        fetch(other)
+    assert not (tmp_path / "data" / "other.txt").exists()
 
 
 def test_the_grammar_agrees():

@@ -95,7 +95,16 @@ def list_runs(command: List, console: Console) -> None:
         shown = result.metrics or (row["metrics"] if row else {})
         names = [
             n
-            for n in ("nll", "c2st", "sliced_wasserstein", "psnr", "test/loss", "validation/loss", "loss")
+            for n in (
+                "nll",
+                "c2st",
+                "sliced_wasserstein",
+                "psnr",
+                "nats_per_char",
+                "test/loss",
+                "validation/loss",
+                "loss",
+            )
             if n in shown
         ][:3]
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)

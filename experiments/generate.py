@@ -63,10 +63,11 @@ def main(options: Options) -> None:
     study = trained.study
     if not isinstance(study, TinyGPT):
         raise InputError(f"{study.title()} is no study of text: give a run of tiny-gpt.")
+    prompt = study.reader.encode(options.prompt)
     sys.stdout.write(options.prompt)
     drawn = gpt.generate(
         trained.model,
-        study.reader.encode(options.prompt).unsqueeze(0),
+        prompt.unsqueeze(0),
         options.tokens,
         study.draws(f"text of {options.seed}"),
         temperature=options.temperature,
@@ -81,7 +82,7 @@ def main(options: Options) -> None:
             sys.stdout.write(whole[len(said) :])
             sys.stdout.flush()
             said = whole
-    sys.stdout.write("\n")
+    sys.stdout.write(study.reader.decode(torch.cat(tokens))[len(said) :] + "\n")
 
 
 if __name__ == "__main__":

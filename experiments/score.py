@@ -100,11 +100,14 @@ def main(options: Options) -> None:
     """Score and save."""
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
+    if (options.points is None) == (not options.text):
+        raise InputError("give a CSV file for a run of points, or --text for one of text: one of the two.")
+    if isinstance(study, TinyGPT) != bool(options.text):
+        raise InputError(f"{study.title()} scores {'texts: give --text' if not options.text else 'no texts'}.")
     if isinstance(study, TinyGPT):
         score_text(study, trained.model, options)
         return
-    if options.points is None:
-        raise InputError("give a CSV file with a point per line.")
+    assert options.points is not None  # there was no text
     points = read_points(options.points)
     if study.example()[0].ndim != 2:
         raise InputError(f"{study.title()} is a study of images: give a run of a study of points.")

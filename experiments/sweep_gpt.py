@@ -11,7 +11,7 @@ from tuning.sweep import Sweep
 
 SWEEP = Sweep(
     name="tiny gpt",
-    study=TinyGPT.preset("report", steps=500, validate_every=250, heads=4),
+    study=TinyGPT.preset("report", steps=500, validate_every=250),
     space={
         "learning_rate": [5e-4, 2e-3],
         "tokeniser": ["characters", "byte_pairs"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -135,7 +136,7 @@ def _download(source: Source, descriptor: int, part: Path) -> None:
                     have += len(chunk)
                     for listener in _listeners:
                         listener(source.path, have, source.size)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reasons.append(str(getattr(error, "reason", error)) or type(error).__name__)
             continue
         if have >= source.size:
@@ -152,7 +153,7 @@ def _download_part(source: Source, cut: Callable[[bytes], bytes], part: Path) ->
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
                 part.write_bytes(cut(answer.read()))
             return
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reasons.append(str(getattr(error, "reason", error)) or type(error).__name__)
     raise _Unreachable("; ".join(dict.fromkeys(reasons)) or "it has no address")
 

@@ -27,15 +27,18 @@ def attention_rows(blocks: Mapping[str, Float[np.ndarray, "h s"]], tokens: Seque
     heads = len(next(iter(blocks.values())))
     figure, axes = panels(len(blocks), 1, size=(0.36 * len(tokens) + 2.6, 0.36 * (heads + 1) + 1.1))
     names = [*(f"head {k}" for k in range(heads)), "mean"]
+    highest = max(float(shares.max()) for shares in blocks.values())  # equal shares are equally dark in every block
     for ax, (name, shares) in zip(axes, blocks.items(), strict=True):
         table = np.vstack((shares, shares.mean(0)))
-        shown = ax.imshow(table, cmap="Blues", vmin=0, vmax=float(table.max()), aspect="equal")
+        shown = ax.imshow(table, cmap="Blues", vmin=0, vmax=highest, aspect="equal")
         ax.axhline(heads - 0.5, color=INK, lw=1)
         ax.set_yticks(range(heads + 1), names)
-        ax.set_xticks(range(len(tokens)), [readable(token) for token in tokens], rotation=60, ha="right")
+        ax.set_xticks(
+            range(len(tokens)), [readable(token) for token in tokens], rotation=60, ha="right", parse_math=False
+        )
         ax.set_ylabel(name)
         figure.colorbar(shown, ax=ax, label="attention", shrink=0.9)
-    axes[0].set_title(title)
+    axes[0].set_title(title, parse_math=False)
     return figure
 
 
@@ -47,11 +50,11 @@ def score_bars(texts: Mapping[str, tuple[Sequence[str], Float[np.ndarray, " t"]]
     highest = max(float(-log_p.min()) for _, log_p in texts.values()) * 1.12
     for ax, (title, (tokens, log_p)) in zip(axes, texts.items(), strict=True):
         ax.bar(range(len(tokens)), -log_p, color=BLUE, width=0.7)
-        ax.set_xticks(range(len(tokens)), [readable(token) for token in tokens])
+        ax.set_xticks(range(len(tokens)), [readable(token) for token in tokens], parse_math=False)
         ax.set_xlim(-0.6, longest - 0.4)
         ax.set_ylim(0, highest)
         ax.set_ylabel("−ln p (nats)")
-        ax.set_title(f"“{title}”: {-log_p.sum():.2f} nats, {-log_p.mean():.2f} a token")
+        ax.set_title(f"“{title}”: {-log_p.sum():.2f} nats, {-log_p.mean():.2f} a token", parse_math=False)
     return figure
 
 
@@ -74,7 +77,7 @@ def inversion(
         ax.set_xlabel("update of the input")
         ax.set_ylabel(name)
         if exact is not None:
-            ax.axvline(exact + 1, color=INK, lw=1, ls="--", label=f"exact from {exact + 1} on")
+            ax.axvline(exact, color=INK, lw=1, ls="--", label=f"exact from {exact} on")
             ax.legend()
     axes[1].axhline(0, color=QUIET, lw=0.8)
     axes[2].set_axis_off()
@@ -82,5 +85,5 @@ def inversion(
     for k, (update, text) in enumerate(said.items()):
         place = 0.92 - 0.92 * k / max(1, len(said))
         axes[2].text(0, place, f"{update:>5}", color=QUIET, fontsize=9, family="monospace", va="center")
-        axes[2].text(0.16, place, readable(text).replace("␣", " ")[:44], fontsize=9, va="center")
+        axes[2].text(0.16, place, readable(text).replace("␣", " ")[:44], fontsize=9, va="center", parse_math=False)
     return figure

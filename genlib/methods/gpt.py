@@ -95,7 +95,7 @@ class Inversion(NamedTuple):
     embeddings: Float[Tensor, "t w"]
     losses: list[float]
     exact: int | None
-    """The update at which it says it exactly, and does from then on."""
+    """Updates after which it says it exactly, and does from then on."""
     margins: list[float]
     """By update: by how much the least sure token leads its nearest rival, in nats; below zero it does not."""
     said: list[Int[Tensor, " t"]]
@@ -105,21 +105,21 @@ class Inversion(NamedTuple):
 def invert(model: Decoder, sentence: Int[Tensor, " t"], draws: Draws, *, updates: int, rate: float) -> Inversion:
     """Learn embeddings, the model being as it is, after each of which it says the sentence's next token."""
     width = model.tokens.weight.shape[1]
-    embeddings = (draws.normal(len(sentence), width) * model.tokens.weight.std()).requires_grad_()
+    embeddings = (draws.normal(len(sentence), width) * model.tokens.weight.std().item()).requires_grad_()
     optimizer = torch.optim.Adam([embeddings], lr=rate)
     losses, margins, said = [], [], []
-    with torch.enable_grad():
-        for _ in range(updates):
-            logits = model(embeddings.unsqueeze(0))[0]
-            loss = functional.cross_entropy(logits, sentence)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss, inputs=[embeddings])
-            optimizer.step()
-            found = logits.detach()
-            rivals = found.scatter(1, sentence.unsqueeze(1), -math.inf).amax(1)
-            losses.append(loss.item())
-            margins.append((found.gather(1, sentence.unsqueeze(1)).squeeze(1) - rivals).min().item())
-            said.append(found.argmax(-1))
+    for _ in range(updates):
+        with torch.enable_grad():
+            loss = functional.cross_entropy(model(embeddings.unsqueeze(0))[0], sentence)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss, inputs=[embeddings])
+        optimizer.step()
+        with torch.no_grad():
+            found = model(embeddings.unsqueeze(0))[0]
+        rivals = found.scatter(1, sentence.unsqueeze(1), -math.inf).amax(1)
+        losses.append(functional.cross_entropy(found, sentence).item())
+        margins.append((found.gather(1, sentence.unsqueeze(1)).squeeze(1) - rivals).min().item())
+        said.append(found.argmax(-1))
     wrong = [k for k, margin in enumerate(margins) if margin <= 0]
-    exact = 0 if not wrong else wrong[-1] + 1 if wrong[-1] + 1 < updates else None
-    return Inversion(embeddings.detach(), losses, exact, margins, said)
+    exact = wrong[-1] + 2 if wrong else 1  # counted from one
+    return Inversion(embeddings.detach(), losses, exact if exact <= updates else None, margins, said)

@@ -14,16 +14,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genlib.errors import InputError
+
 
 class Cache:
     """Keys and values of the positions so far, for every block; memory for a whole context is taken once.
 
     Arguments:
+        like: a tensor of the device and type to keep them in.
         layers, rows, heads, length, width: of the transformer; `width` is a head's.
     """
 
-    def __init__(self, layers: int, rows: int, heads: int, length: int, width: int) -> None:
-        self.kept = torch.empty(layers, 2, rows, heads, length, width)
+    def __init__(self, like: Tensor, layers: int, rows: int, heads: int, length: int, width: int) -> None:
+        self.kept = like.new_empty(layers, 2, rows, heads, length, width)
         self.filled = 0
 
     def extended(
@@ -79,8 +82,9 @@ def _shares(query: Float[Tensor, "n h t d"], key: Float[Tensor, "n h s d"]) -> F
 class Block(nn.Module):
     """Attention, then a perceptron on each position, each added to what was there."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.before_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.before_perceptron = nn.LayerNorm(width)
@@ -90,8 +94,9 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "n t w"], cache: Cache | None, layer: int, maps: list[Tensor] | None
     ) -> Float[Tensor, "n t w"]:
-        x = x + self.attention(self.before_attention(x), cache, layer, maps)
-        return x + self.narrow(functional.gelu(self.widen(self.before_perceptron(x)), approximate="tanh"))
+        x = x + self.dropout(self.attention(self.before_attention(x), cache, layer, maps))
+        wide = functional.gelu(self.widen(self.before_perceptron(x)), approximate="tanh")
+        return x + self.dropout(self.narrow(wide))
 
 
 class Decoder(nn.Module):
@@ -102,6 +107,7 @@ class Decoder(nn.Module):
         block: positions there are.
         layers, heads, width: blocks, heads in each, features of a position.
         tied: the table of tokens reads and writes; else it has one for each.
+        dropout: share of features that are left out of every sum while training.
 
     Example:
         >>> decoder = Decoder(11, block=16, layers=2, heads=2, width=8)
@@ -109,12 +115,23 @@ class Decoder(nn.Module):
         torch.Size([3, 5, 11])
     """
 
-    def __init__(self, vocabulary: int, *, block: int, layers: int, heads: int, width: int, tied: bool = False) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        block: int,
+        layers: int,
+        heads: int,
+        width: int,
+        tied: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.block, self.heads = block, heads
         self.tokens = nn.Embedding(vocabulary, width)
         self.places = nn.Embedding(block, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
         for name, parameter in self.named_parameters():  # as GPT-2 begins
@@ -145,7 +162,9 @@ class Decoder(nn.Module):
         """
         embedded = x if x.is_floating_point() else self.tokens(x)
         before = cache.filled if cache is not None else 0
-        h = embedded + self.places.weight[before : before + x.shape[1]]
+        if before + x.shape[1] > self.block:
+            raise InputError(f"{before + x.shape[1]} positions: this decoder has {self.block}; give fewer tokens.")
+        h = self.dropout(embedded + self.places.weight[before : before + x.shape[1]])
         maps: list[Tensor] | None = [] if attention else None
         for layer, block in enumerate(self.blocks):
             h = block(h, cache, layer, maps)
@@ -156,4 +175,4 @@ class Decoder(nn.Module):
     def cache(self, rows: int) -> Cache:
         """Room for a whole context."""
         width = self.tokens.weight.shape[1] // self.heads
-        return Cache(len(self.blocks), rows, self.heads, self.block, width)
+        return Cache(self.tokens.weight, len(self.blocks), rows, self.heads, self.block, width)

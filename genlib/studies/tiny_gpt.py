@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -61,6 +62,8 @@ class TinyGPT(Study[Decoder]):
     """Heads of attention in each."""
     width: int = setting(128, low=1)
     """Features of a position."""
+    dropout: float = setting(0.0, low=0, below=1)
+    """Share of features that are left out of every sum while training."""
     tied: bool = setting(False)
     """One table of tokens reads and writes."""
 
@@ -88,6 +91,7 @@ class TinyGPT(Study[Decoder]):
             "vocabulary": 1_024,
             "batch_size": 24,
             "learning_rate": 2e-3,
+            "dropout": 0.2,
             "learning_rate_schedule": "cosine",
             "warmup_steps": 50,
         },
@@ -109,6 +113,11 @@ class TinyGPT(Study[Decoder]):
             "continuations": (" sees", " see"),
         },
     }
+
+    def __post_init__(self) -> None:
+        if self.text not in texts.NAMES:  # wherever it is read from later
+            object.__setattr__(self, "text", str(Path(self.text).expanduser().absolute()))
+        super().__post_init__()
 
     def check(self) -> None:
         if self.width % self.heads:
@@ -135,7 +144,27 @@ class TinyGPT(Study[Decoder]):
                     f"the {name} text has {len(tensors['tokens'])} tokens, and a block is {self.block}: give a longer "
                     "text or a shorter block."
                 )
+        self._refuse_unreadable()
         return Data(train, test)
+
+    def _refuse_unreadable(self) -> None:
+        """What is only read after the training is tried before it."""
+        asked = [
+            ("sentence", self.sentence),
+            ("prompt", self.prompt),
+            *(("continuations", c) for c in self.continuations),
+        ]
+        if not self.continuations:
+            raise InputError("TinyGPT.continuations: got none; give at least one.")
+        for name, words in asked:
+            try:
+                count = len(self.reader.encode(words))
+            except InputError as error:
+                raise InputError(f"TinyGPT.{name}: {error}") from error
+            if not 0 < count <= self.block:
+                raise InputError(
+                    f"TinyGPT.{name}: {words!r} has {count} tokens; allowed are 1 to {self.block}, a block."
+                )
 
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         """Blocks from anywhere in the text, and what follows each of their tokens."""
@@ -154,6 +183,7 @@ class TinyGPT(Study[Decoder]):
                 heads=self.heads,
                 width=self.width,
                 tied=self.tied,
+                dropout=self.dropout,
             )
 
     def optimizer(self, model: Decoder) -> torch.optim.Optimizer:
@@ -189,22 +219,28 @@ class TinyGPT(Study[Decoder]):
         metrics = {"nats_per_char": nats / characters, "nats_per_token": nats / tokens}
         drawn = self.sample(model, self.samples, draws)["x"].cpu()
         rows = [{"sample": k, "text": self.reader.decode(row)} for k, row in enumerate(drawn)]
-        return Evaluation(metrics, {"x": drawn.numpy()}, {"samples": rows})
+        scored = [
+            {"prompt": self.prompt, "continuation": one, "log_p": log_p.sum().item(), "tokens": len(log_p)}
+            for one, (_, log_p) in self.scored(model).items()
+        ]
+        return Evaluation(metrics, {"x": drawn.numpy()}, {"samples": rows, "continuations": scored})
 
     def inverted(self, model: Decoder, sentence: str | Tensor) -> gpt.Inversion:
         """How an input is learnt that makes the model say a sentence."""
         tokens = self.reader.encode(sentence) if isinstance(sentence, str) else sentence
-        if len(tokens) > self.block:
-            raise InputError(
-                f"TinyGPT.sentence: it has {len(tokens)} tokens; allowed are at most {self.block}, a block."
-            )
+        if not 0 < len(tokens) <= self.block:
+            raise InputError(f"a sentence of {len(tokens)} tokens: allowed are 1 to {self.block}, a block.")
         draws = self.draws("inversion")
         return gpt.invert(model, tokens, draws, updates=self.inversion_updates, rate=self.inversion_rate)
 
-    def continued(self, prompt: str, continuation: str) -> tuple[Tensor, int]:
-        """The tokens of both, and how many of them are the continuation's."""
-        first, then = self.reader.encode(prompt), self.reader.encode(continuation)
-        return torch.cat((first, then)), len(then)
+    def scored(self, model: Decoder) -> dict[str, tuple[list[str], Tensor]]:
+        """The tokens of every continuation, and ln p of each given the prompt and those before it."""
+        prompt, found = self.reader.encode(self.prompt), {}
+        for continuation in self.continuations:
+            tokens = self.reader.encode(continuation)
+            whole = torch.cat((prompt, tokens)).to(model.tokens.weight.device)
+            found[continuation] = (self.reader.pieces(tokens), gpt.scores(model, whole)[-len(tokens) :].cpu())
+        return found
 
     @torch.no_grad()
     def sample(self, model: Decoder, count: int, draws: Draws) -> Tensors:
@@ -212,9 +248,13 @@ class TinyGPT(Study[Decoder]):
         tokens = self.reader.encode(self.parts[1]).to(draws.device)
         begun = min(self.block // 2, 8)
         first = draws.fork("prompts").integers(len(tokens) - begun, count)
-        prompt = tokens[first.unsqueeze(1) + torch.arange(begun, device=draws.device)]
-        made = gpt.generate(model, prompt, self.sample_tokens, draws.fork("tokens"), temperature=self.temperature)
-        return {"x": torch.cat((prompt, torch.stack(list(made), 1)), 1)}
+        prompts = tokens[first.unsqueeze(1) + torch.arange(begun, device=draws.device)]
+        rows = []
+        for k, prompt in enumerate(torch.split(prompts, CHUNK)):  # bounds the cache
+            mine = draws.fork(f"tokens {k}")
+            made = list(gpt.generate(model, prompt, self.sample_tokens, mine, temperature=self.temperature))
+            rows.append(torch.cat((prompt, torch.stack(made, 1)), 1))
+        return {"x": torch.cat(rows)}
 
     def figures(self, model: Decoder, history: History) -> dict[str, Drawing]:
         from genlib.studies.tiny_gpt_figures import draw

@@ -7,7 +7,6 @@ import torch
 
 from genlib.figures import curves, text
 from genlib.history import History
-from genlib.methods import gpt
 from genlib.nets.transformer import Decoder
 from genlib.studies.tiny_gpt import TinyGPT
 from genlib.study import Drawing
@@ -42,23 +41,18 @@ def _inversion(study: TinyGPT, model: Decoder) -> Drawing:
 
 @torch.no_grad()
 def _attention(study: TinyGPT, model: Decoder) -> Drawing:
-    """Where the model looks when it says the next token after a sentence: first block above, last block below."""
-    tokens = study.reader.encode(study.sentence)[: study.block]
-    maps = model.see(tokens.unsqueeze(0), attention=True).maps
-    assert maps is not None
-    last = maps[:, 0, :, -1].numpy()  # (layers, heads, positions)
-    pieces = study.reader.pieces(tokens)
+    """Where the model looks over a sentence when it says the next word: first block above, last block below."""
+    tokens = study.reader.encode(study.sentence)
+    seen = model.see(tokens.unsqueeze(0), attention=True)
+    assert seen.maps is not None
+    last = seen.maps[:, 0, :, -1].numpy()  # (layers, heads, positions)
+    said = text.readable(study.reader.decode(seen.logits[0, -1:].argmax(-1)))
     shown = {"first block": last[0], "last block": last[-1]}
-    figure = text.attention_rows(shown, pieces, title="attention of the last token over the sentence")
+    figure = text.attention_rows(shown, study.reader.pieces(tokens), title=f"saying “{said}” after this sentence")
     return Drawing(figure, shown)
 
 
 def _scores(study: TinyGPT, model: Decoder) -> Drawing:
     """Continuations of one prompt, token by token."""
-    shown = {}
-    for continuation in study.continuations:
-        whole, count = study.continued(study.prompt, continuation)
-        log_p = gpt.scores(model, whole)[-count:].numpy()
-        shown[f"{study.prompt}{continuation}"] = (study.reader.pieces(whole[-count:]), log_p)
-    figure = text.score_bars(shown)
-    return Drawing(figure, {title: log_p for title, (_, log_p) in shown.items()})
+    shown = {f"{study.prompt}{one}": (pieces, log_p.numpy()) for one, (pieces, log_p) in study.scored(model).items()}
+    return Drawing(text.score_bars(shown), {title: log_p for title, (_, log_p) in shown.items()})

@@ -186,6 +186,10 @@ def test_text_is_generated_and_scored(tmp_path, capsys):
             generate.main(generate.Options(str(run.path), "The", **wrong))
     with pytest.raises(InputError, match="'Ω': not among"):
         generate.main(generate.Options(str(run.path), "Ω"))
+    with pytest.raises(InputError, match="tiny-gpt scores texts: give --text"):
+        score.main(score.Options(str(run.path), tmp_path / "points.csv"))
+    with pytest.raises(InputError, match="one of the two"):
+        score.main(score.Options(str(run.path)))
 
 
 def test_of_several_sweeps_the_best_settings_come_best_first():

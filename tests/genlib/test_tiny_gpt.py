@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from genlib import InputError, TinyGPT, fit
+from genlib import CheckpointError, InputError, TinyGPT, fit, load_checkpoint, save_checkpoint, start
+from genlib.data import text as texts
+from genlib.data.text.grammar import sentences
 from genlib.studies.tiny_gpt_claims import distance, entropy
 
 TINY = TinyGPT.preset("tiny")
@@ -68,6 +70,10 @@ def test_samples_go_on_from_the_held_out_text(trained):
         ({"block": 60_000}, r"the held-out text has .* tokens, and a block is 60000: give a longer text or a shorter"),
         ({"text": "/nowhere.txt"}, "cannot be read"),
         ({"vocabulary": 10}, "vocabulary: got 10"),
+        ({"sentence": "Ω"}, "sentence: 'Ω': not among"),
+        ({"prompt": ""}, "prompt: '' has 0 tokens; allowed are 1 to 16"),
+        ({"sentence": "the queen sees the cook"}, "sentence: .* has 23 tokens; allowed are 1 to 16"),
+        ({"continuations": ()}, "continuations: got none"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(fields, said):
@@ -76,7 +82,7 @@ def test_what_cannot_be_trained_is_refused(fields, said):
 
 
 def test_a_sentence_longer_than_a_block_or_unknown_is_refused(trained):
-    with pytest.raises(InputError, match=r"sentence: it has 30 tokens; allowed are at most 16"):
+    with pytest.raises(InputError, match=r"a sentence of 30 tokens: allowed are 1 to 16"):
         trained.study.inverted(trained.model, "t" * 30)
     with pytest.raises(InputError, match="'Ω': not among"):
         trained.study.inverted(trained.model, "Ω")
@@ -90,3 +96,23 @@ def test_even_attention_has_full_entropy_and_looks_half_way_back():
     itself = torch.eye(8).expand(1, 1, 1, 8, 8)
     assert entropy(itself).item() == pytest.approx(0)
     assert distance(itself).item() == 0
+
+
+def test_a_run_is_of_its_text_wherever_it_is_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text(sentences(200))
+    study = replace(TINY, text="mine.txt")
+    saved = save_checkpoint(tmp_path / "checkpoints", study, start(study))
+    monkeypatch.chdir("/")
+    load_checkpoint(saved, type(study)(**study.fields()))
+    (tmp_path / "mine.txt").write_text(sentences(200, 1))
+    texts.text.cache_clear()
+    with pytest.raises(CheckpointError, match=r"made of other data: mine.txt changed since; bring back what it was"):
+        load_checkpoint(saved, study)
+
+
+def test_dollars_in_a_text_are_no_formulas(tmp_path):
+    from genlib.figures.text import attention_rows, score_bars
+
+    score_bars({"a $x_{$ b": (["$x_{$", "$"], -torch.ones(2).numpy())}).savefig(tmp_path / "a.png")
+    attention_rows({"$": torch.ones(1, 2).numpy() / 2}, ["$_{", "$"], title="$_{$").savefig(tmp_path / "b.png")

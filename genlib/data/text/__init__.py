@@ -41,6 +41,8 @@ SHAKESPEARE = Source(
     ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",),
 )
 SOURCES = {"alice": ALICE, "shakespeare": SHAKESPEARE}
+NAMES = (*SOURCES, "grammar")
+"""Texts that have a name; any other is a file."""
 
 
 @cache
@@ -56,7 +58,7 @@ def text(name: str) -> str:
     try:
         found = path.read_bytes().decode()
     except OSError as error:
-        known = ", ".join((*SOURCES, "grammar"))
+        known = ", ".join(NAMES)
         raise InputError(f"{path} cannot be read ({error.strerror}): give one of {known}, or a file.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text (byte {error.start:,}): convert it first.") from error

@@ -40,7 +40,7 @@ class Characters:
 
     def decode(self, tokens: Int64[Tensor, " t"]) -> str:
         """The text of tokens."""
-        return "".join(self._known[k] for k in tokens.tolist())
+        return "".join(self.pieces(tokens))
 
     def pieces(self, tokens: Int64[Tensor, " t"]) -> list[str]:
         """What each token stands for, to be read by itself."""

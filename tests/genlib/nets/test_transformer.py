@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genlib import Draws
+from genlib import Draws, InputError
 from genlib.nets.transformer import Decoder
 
 
@@ -40,6 +40,21 @@ def test_piece_by_piece_with_a_cache_it_is_the_same(decoder, pieces):
         seen = torch.cat([decoder.see(part, cache=cache).logits for part in torch.split(x, pieces, 1)], 1)
         assert torch.allclose(seen, decoder(x), atol=1e-5)
     assert cache.filled == 12
+
+
+def test_beyond_its_positions_it_says_so(decoder):
+    cache = decoder.cache(2)
+    decoder.see(tokens(), cache=cache)
+    with pytest.raises(InputError, match="13 positions: this decoder has 12"):
+        decoder.see(tokens()[:, :1], cache=cache)
+    with pytest.raises(InputError, match="14 positions"):
+        decoder(tokens(2, 14))
+
+
+def test_a_cache_is_of_the_decoders_type(decoder):
+    decoder = decoder.double()
+    with torch.no_grad():
+        assert torch.allclose(decoder.see(tokens(), cache=decoder.cache(2)).logits, decoder(tokens()))
 
 
 def test_attention_is_what_is_used(decoder):

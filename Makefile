@@ -39,6 +39,7 @@ bench: $(VENV)/.bench
 	$(RUN) experiments/bench.py
 	$(RUN) experiments/bench_peers.py
 	$(RUN) experiments/bench_vae.py
+	$(RUN) experiments/bench_gpt.py
 	$(RUN) experiments/bench_service.py
 
 claims: $(READY)

@@ -77,7 +77,12 @@ def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
     with open(folder / "samples.npz", "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **samples)
     for name, rows in tables.items():
-        (folder / f"{name}.json").write_text(json.dumps(rows, indent=2))
+        columns = list(rows[0]) if rows else []
+        table = {
+            "columns": columns,
+            "data": [[row[column] for column in columns] for row in rows],
+        }  # as MLflow reads it
+        (folder / f"{name}.table.json").write_text(json.dumps(table, indent=1))
     speed = {
         "cpu_seconds": trained.cpu_seconds,
         "updates_per_cpu_second": trained.study.steps / trained.cpu_seconds if trained.cpu_seconds else float("nan"),

@@ -91,7 +91,7 @@ def packages() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"genlib": genlib.__version__}
-    for name in ("torch", "numpy", "scipy", "scikit-learn", "ray", "mlflow"):
+    for name in ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "ray", "mlflow"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -322,6 +322,8 @@ class Run:
         assert self.origin is not None
         old = open_study(self.origin.path)
         state = genlib.start(self.study, launch)
+        if old.checksums() != self.study.checksums():
+            raise InputError(f"{self.study.title()} cannot start from {self.origin.path}: that run is of other data.")
         found = self.origin.path / "checkpoints" / f"step-{self.origin.step:08d}"
         try:
             state.restore(load_checkpoint(found, old, launch).capture())

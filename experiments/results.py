@@ -37,6 +37,7 @@ from genlib import (
     PointDiffusion,
     SpiralDiffusion,
     Study,
+    TinyGPT,
 )
 from tuning.many import run_many
 
@@ -120,8 +121,17 @@ TRANSFER = Family(
     },
     seeds=1,
 )
-FAMILIES = (POINTS, AUTOENCODERS, TRANSFER)
-ROWS = POINTS.rows | AUTOENCODERS.rows | TRANSFER.rows
+TEXT = Family(
+    {f"TinyGPT, {preset}": TinyGPT.preset(preset) for preset in ("mingpt", "report", "best")},
+    {
+        "nats per character": ("nats_per_char", 3),
+        "nats per token": ("nats_per_token", 3),
+        "CPU-seconds": ("cpu_seconds", 0),
+    },
+    seeds=3,
+)
+FAMILIES = (POINTS, AUTOENCODERS, TRANSFER, TEXT)
+ROWS = {name: study for family in FAMILIES for name, study in family.rows.items()}
 PICTURES = {
     "PointDiffusion, report": ("loss", "starting_variance", "forward_and_reverse", "reverse_paths"),
     "PointDiffusion, best": ("sampling_steps", "schedules"),
@@ -135,6 +145,7 @@ PICTURES = {
     "DiscreteVAE, report": ("codes",),
     "JointVAE, report": ("samples", "controlled", "plane", "traversals", "scales"),
     "ContinuousVAE, binarised": ("samples", "reconstructions"),
+    "TinyGPT, report": ("loss", "inversion", "attention", "scores"),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
 }
 

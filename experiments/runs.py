@@ -28,6 +28,10 @@ from genlib import InputError
 Positional = tyro.conf.Positional
 
 
+TOLD = ("nll", "c2st", "sliced_wasserstein", "psnr", "nats_per_char", "test/loss", "validation/loss", "loss")
+"""Metrics that a line of the list has room for, the most telling first."""
+
+
 @dataclass(frozen=True)
 class List:
     """Every run: where, how it stands, how far it is, its main numbers."""
@@ -93,11 +97,7 @@ def list_runs(command: List, console: Console) -> None:
             continue
         result, row = read_result(path), last_row(path / "journal")
         shown = result.metrics or (row["metrics"] if row else {})
-        names = [
-            n
-            for n in ("nll", "c2st", "sliced_wasserstein", "psnr", "test/loss", "validation/loss", "loss")
-            if n in shown
-        ][:3]
+        names = [name for name in TOLD if name in shown][:3]
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
         steps = f"{row['step'] if row else 0:,}/{about['fields']['steps']:,}"
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(about["born"]))

@@ -1,6 +1,7 @@
-"""The log-density of your own points under a trained run, in nats.
+"""The log-density of your own points under a trained run, in nats; or of every token of a text.
 
 python experiments/score.py RUN points.csv [--out scored.csv]
+python experiments/score.py RUN --text "Beginning of a journey is long."
 
 The file has a point per line, coordinates separated by commas, and for a run with classes the class as last column. A
 first line of names is passed over.
@@ -11,16 +12,19 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
+from rich.console import Console
+from rich.table import Table
 
 from cluster.run import open_run
 from cluster.storage import find_run, storage_from
 from experiments.exits import exit_with_a_sentence
-from genlib import InputError
+from genlib import InputError, TinyGPT
+from genlib.methods import gpt
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class Options:
 
     run: Annotated[str, tyro.conf.Positional]
     """A run directory, or the beginning of a run's key."""
-    points: Annotated[Path, tyro.conf.Positional]
-    """A CSV file."""
+    points: Annotated[Path | None, tyro.conf.Positional] = None
+    """A CSV file, for a run of a study of points."""
+    text: str = ""
+    """A text, for a run of tiny-gpt."""
     out: Path | None = None
     """The same lines with the log-density added; by default beside the points, as NAME.scored.csv."""
     storage: Path | None = None
@@ -70,11 +76,39 @@ def _is_number(cell: str) -> bool:
         return False
 
 
+def score_text(study: TinyGPT, model: Any, options: Options) -> None:
+    """Print ln p of every token but the first, given those before it; and save it where asked."""
+    tokens = study.reader.encode(options.text)
+    if len(tokens) < 2:
+        raise InputError(f"--text: got {options.text!r}; give at least two tokens: the first has nothing before it.")
+    log_p, pieces = gpt.scores(model, tokens).tolist(), study.reader.pieces(tokens)
+    table = Table("token", "ln p, nats", title=f"{study.title()} {study.key()}")
+    table.add_row(repr(pieces[0]), "given")
+    for piece, value in zip(pieces[1:], log_p, strict=True):
+        table.add_row(repr(piece), f"{value:.4f}")
+    Console().print(table)
+    print(f"total {sum(log_p):.4f} nats, mean {sum(log_p) / len(log_p):.4f} over {len(log_p)} tokens")
+    if options.out:
+        try:
+            with open(options.out, "w", newline="") as file:
+                csv.writer(file).writerows([("token", "log_prob"), *zip(pieces[1:], log_p, strict=True)])
+        except OSError as error:
+            raise InputError(f"--out: {options.out} cannot be written ({error.strerror}).") from error
+
+
 def main(options: Options) -> None:
     """Score and save."""
-    points = read_points(options.points)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
+    if (options.points is None) == (not options.text):
+        raise InputError("give a CSV file for a run of points, or --text for one of text: one of the two.")
+    if isinstance(study, TinyGPT) != bool(options.text):
+        raise InputError(f"{study.title()} scores {'texts: give --text' if not options.text else 'no texts'}.")
+    if isinstance(study, TinyGPT):
+        score_text(study, trained.model, options)
+        return
+    assert options.points is not None  # there was no text
+    points = read_points(options.points)
     if study.example()[0].ndim != 2:
         raise InputError(f"{study.title()} is a study of images: give a run of a study of points.")
     width, classes = study.example()[0].shape[1], int(getattr(study, "classes", 0))

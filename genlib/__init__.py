@@ -24,6 +24,7 @@ from genlib.studies import (
     JointVAE,
     PointDiffusion,
     SpiralDiffusion,
+    TinyGPT,
 )
 from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, fit, start, train
@@ -55,6 +56,7 @@ __all__ = [
     "SpiralDiffusion",
     "State",
     "Study",
+    "TinyGPT",
     "Trained",
     "checkpoints",
     "fit",

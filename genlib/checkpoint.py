@@ -126,6 +126,13 @@ def _refuse_other(path: Path, manifest: dict[str, Any], study: Study[Any]) -> No
                 f"the checkpoint {path} belongs to another study: "
                 f"its {what} is {manifest[what]}, asked is {ours[what]}."
             )
+    made_of, now = manifest.get("files", {}), ours.get("files", {})
+    changed = [name for name in {**made_of, **now} if made_of.get(name) != now.get(name)]
+    if changed:
+        raise CheckpointError(
+            f"the checkpoint {path} was made of other data: {', '.join(changed)} changed since; bring back what it "
+            "was, or train anew."
+        )
     theirs = manifest["fields"]
     differ = [name for name in {**theirs, **ours["fields"]} if theirs.get(name) != ours["fields"].get(name)]
     if differ:

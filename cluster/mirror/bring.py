@@ -6,6 +6,7 @@ each of its runs a child, and each evaluation of a run beyond its default one a 
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,8 @@ class Mirror:
             rows = (Row(k, v, ended, described["fields"]["steps"]) for k, v in numbers(content["metrics"]).items())
             self.store.rows(run, rows)
             self.store.folder(run, folder, leave_out=(MANIFEST,))
+            if tables := [{"path": path.name, "type": "table"} for path in sorted(folder.glob("*.table.json"))]:
+                self.store.tags(run, {"mlflow.loggedArtifacts": json.dumps(tables)})
             if folder.name != default:
                 self.store.status(run, "FINISHED", ended)
             done[folder.name] = {"mark": mark, "run": run}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -38,6 +39,8 @@ class Source(NamedTuple):
     """As published with the data set."""
     urls: tuple[str, ...]
     """Where it can be had, best first."""
+    cut: Callable[[bytes], bytes] | None = None
+    """What of the file found there is kept, where that is not all."""
 
 
 def data_folder() -> Path:
@@ -74,7 +77,10 @@ def fetch(source: Source) -> Path:
             if _damage(path, source) is None:
                 return path
             try:
-                _download(source, file.fileno(), part)
+                if source.cut:
+                    _download_part(source, source.cut, part)
+                else:
+                    _download(source, file.fileno(), part)
                 _verify(part, source)
                 os.replace(part, path)
             finally:
@@ -130,12 +136,25 @@ def _download(source: Source, descriptor: int, part: Path) -> None:
                     have += len(chunk)
                     for listener in _listeners:
                         listener(source.path, have, source.size)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reasons.append(str(getattr(error, "reason", error)) or type(error).__name__)
             continue
         if have >= source.size:
             return
         reasons.append(f"the connection ended after {have:,} bytes; the next call goes on from there")
+    raise _Unreachable("; ".join(dict.fromkeys(reasons)) or "it has no address")
+
+
+def _download_part(source: Source, cut: Callable[[bytes], bytes], part: Path) -> None:
+    """Fill the part with what is kept of a small file."""
+    reasons = []
+    for url in source.urls:
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+                part.write_bytes(cut(answer.read()))
+            return
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            reasons.append(str(getattr(error, "reason", error)) or type(error).__name__)
     raise _Unreachable("; ".join(dict.fromkeys(reasons)) or "it has no address")
 
 

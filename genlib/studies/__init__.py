@@ -10,6 +10,7 @@ from genlib.studies.flow_matching import FlowMatching
 from genlib.studies.joint_vae import JointVAE
 from genlib.studies.point_diffusion import PointDiffusion
 from genlib.studies.spiral_diffusion import SpiralDiffusion
+from genlib.studies.tiny_gpt import TinyGPT
 from genlib.study import Study
 
 STUDIES: tuple[type[Study[Any]], ...] = (
@@ -21,6 +22,7 @@ STUDIES: tuple[type[Study[Any]], ...] = (
     DiscreteVAE,
     JointVAE,
     ColourTransfer,
+    TinyGPT,
 )
 
 __all__ = [
@@ -33,4 +35,5 @@ __all__ = [
     "JointVAE",
     "PointDiffusion",
     "SpiralDiffusion",
+    "TinyGPT",
 ]

@@ -9,7 +9,7 @@ from cluster.files import scrubbed
 from cluster.journal import read_rows
 from cluster.mirror import refuse_unusable, tracking_uri
 from cluster.run import Run
-from genlib import InputError, PointDiffusion
+from genlib import InputError, PointDiffusion, TinyGPT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STUDY = PointDiffusion.preset("tiny", steps=40)
@@ -69,6 +69,21 @@ def test_a_run_is_mirrored_whole(run):
     assert {"samples.npz", "study.json"} <= set(files)
     assert models == 1
     assert len(data) == 2
+
+
+def test_a_runs_texts_are_a_table(tmp_path):
+    from mlflow import MlflowClient
+
+    run = Run(TinyGPT.preset("tiny"), tmp_path)
+    run.execute(figures=False)
+    mirrored(run.storage)
+    client = MlflowClient(tracking_uri=tracking_uri(run.storage))
+    experiment = client.get_experiment_by_name("tiny-gpt").experiment_id
+    (shown,) = client.search_runs([experiment])
+    found = client.load_table(experiment, "samples.table.json", run_ids=[shown.info.run_id])
+    assert list(found.columns)[:2] == ["sample", "text"]
+    assert len(found) == run.study.samples
+    assert '"samples.table.json"' in shown.data.tags["mlflow.loggedArtifacts"]
 
 
 def test_the_model_can_be_loaded_and_used(run):

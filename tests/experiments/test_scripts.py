@@ -14,7 +14,7 @@ import torch
 
 from cluster.journal import last_row
 from cluster.run import Run, open_run, read_result
-from genlib import STUDIES, ColourTransfer, InputError, PointDiffusion
+from genlib import STUDIES, ColourTransfer, InputError, PointDiffusion, TinyGPT
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,6 +159,37 @@ def test_a_study_of_images_scores_no_points(tmp_path):
     run.execute(figures=False, evaluation=False)
     with pytest.raises(InputError, match="colour-transfer is a study of images: give a run of a study of points"):
         main(Options(str(run.path), points))
+
+
+def test_text_is_generated_and_scored(tmp_path, capsys):
+    from experiments import generate, score
+
+    run = Run(TinyGPT.preset("tiny"), tmp_path / "runs")
+    run.execute(figures=False, evaluation=False)
+    generate.main(generate.Options(str(run.path), "The queen", tokens=30, temperature=0))
+    text = capsys.readouterr().out
+    assert text.startswith("The queen")
+    assert len(text) == len("The queen") + 30 + 1
+    score.main(score.Options(str(run.path), text="The queen sees", out=tmp_path / "scored.csv"))
+    said = capsys.readouterr().out
+    values = [float(line.rpartition(",")[2]) for line in (tmp_path / "scored.csv").read_text().splitlines()[1:]]
+    assert len(values) == 13
+    assert f"total {sum(values):.4f} nats" in said
+    with pytest.raises(InputError, match="--text: got 'T'; give at least two tokens"):
+        score.main(score.Options(str(run.path), text="T"))
+    for wrong, words in (
+        ({"temperature": -1.0}, "at least 0"),
+        ({"top_p": 0.0}, "above 0"),
+        ({"tokens": 0}, "least 1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            generate.main(generate.Options(str(run.path), "The", **wrong))
+    with pytest.raises(InputError, match="'Ω': not among"):
+        generate.main(generate.Options(str(run.path), "Ω"))
+    with pytest.raises(InputError, match="tiny-gpt scores texts: give --text"):
+        score.main(score.Options(str(run.path), tmp_path / "points.csv"))
+    with pytest.raises(InputError, match="one of the two"):
+        score.main(score.Options(str(run.path)))
 
 
 def test_of_several_sweeps_the_best_settings_come_best_first():

@@ -1,0 +1,90 @@
+"""Text from a trained run, as it comes.
+
+python experiments/generate.py RUN --prompt "Alice was" [--tokens 200] [--temperature 0.8] [--top-k 40] [--top-p 0.9]
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from cluster.run import open_run
+from cluster.storage import find_run, storage_from
+from experiments.exits import exit_with_a_sentence
+from genlib import InputError, TinyGPT
+from genlib.methods import gpt
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which run, how it goes on."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run directory, or the beginning of a run's key."""
+    prompt: str
+    """The text to go on from."""
+    tokens: int = 200
+    """How many tokens more."""
+    temperature: float = 0.8
+    """Below 1 the probable tokens become more so; 0 takes the most probable."""
+    top_k: int = 0
+    """Only the most probable so many are drawn from; 0 allows all."""
+    top_p: float = 1.0
+    """Only the most probable that make up this share are."""
+    seed: int = 0
+    """Of the draws."""
+    storage: Path | None = None
+    """Where keys are looked up."""
+
+
+def check(options: Options) -> None:
+    """Refuse what cannot be drawn from."""
+    allowed = {
+        "tokens": (options.tokens >= 1, "at least 1"),
+        "temperature": (options.temperature >= 0, "at least 0"),
+        "top-k": (options.top_k >= 0, "at least 0"),
+        "top-p": (0 < options.top_p <= 1, "above 0 and at most 1"),
+        "prompt": (bool(options.prompt), "a text"),
+    }
+    for name, (fits, words) in allowed.items():
+        if not fits:
+            raise InputError(f"--{name}: got {getattr(options, name.replace('-', '_'))!r}; allowed is {words}.")
+
+
+def main(options: Options) -> None:
+    """Print the prompt, then each piece of text when it is drawn."""
+    check(options)
+    trained = open_run(find_run(options.run, storage_from(options.storage)))
+    study = trained.study
+    if not isinstance(study, TinyGPT):
+        raise InputError(f"{study.title()} is no study of text: give a run of tiny-gpt.")
+    prompt = study.reader.encode(options.prompt)
+    sys.stdout.write(options.prompt)
+    drawn = gpt.generate(
+        trained.model,
+        prompt.unsqueeze(0),
+        options.tokens,
+        study.draws(f"text of {options.seed}"),
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+    )
+    said, tokens = "", []
+    for token in drawn:
+        tokens.append(token)
+        whole = study.reader.decode(torch.cat(tokens))
+        if not whole.endswith("\ufffd"):  # bytes of an unfinished character wait for their others
+            sys.stdout.write(whole[len(said) :])
+            sys.stdout.flush()
+            said = whole
+    sys.stdout.write(study.reader.decode(torch.cat(tokens))[len(said) :] + "\n")
+
+
+if __name__ == "__main__":
+    with exit_with_a_sentence():
+        main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,58 @@
+"""The figures of `TinyGPT`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from genlib.figures import curves, text
+from genlib.history import History
+from genlib.nets.transformer import Decoder
+from genlib.studies.tiny_gpt import TinyGPT
+from genlib.study import Drawing
+
+
+def draw(study: TinyGPT, model: Decoder, history: History) -> dict[str, Drawing]:
+    """Every figure of the study."""
+    return {
+        "loss": _loss(history),
+        "inversion": _inversion(study, model),
+        "attention": _attention(study, model),
+        "scores": _scores(study, model),
+    }
+
+
+def _loss(history: History) -> Drawing:
+    (steps, losses), (at, validation) = history.series("loss"), history.series("validation/loss")
+    figure = curves.loss_curve(steps, losses, at, validation, floor=None, label="−ln p (nats per token)")
+    return Drawing(
+        figure, {"training": np.column_stack((steps, losses)), "validation": np.column_stack((at, validation))}
+    )
+
+
+def _inversion(study: TinyGPT, model: Decoder) -> Drawing:
+    found = study.inverted(model, study.sentence)
+    shown = sorted({int(k) for k in np.geomspace(1, study.inversion_updates, 9)})
+    said = {k: study.reader.decode(found.said[k - 1]) for k in shown}
+    losses, margins = np.array(found.losses), np.array(found.margins)
+    figure = text.inversion(losses, margins, said, exact=found.exact)
+    return Drawing(figure, {"inversion": np.column_stack((np.arange(1, len(losses) + 1), losses, margins))})
+
+
+@torch.no_grad()
+def _attention(study: TinyGPT, model: Decoder) -> Drawing:
+    """Where the model looks over a sentence when it says the next word: first block above, last block below."""
+    tokens = study.reader.encode(study.sentence)
+    seen = model.see(tokens.unsqueeze(0), attention=True)
+    assert seen.maps is not None
+    last = seen.maps[:, 0, :, -1].numpy()  # (layers, heads, positions)
+    said = text.readable(study.reader.decode(seen.logits[0, -1:].argmax(-1)))
+    shown = {"first block": last[0], "last block": last[-1]}
+    figure = text.attention_rows(shown, study.reader.pieces(tokens), title=f"saying “{said}” after this sentence")
+    return Drawing(figure, shown)
+
+
+def _scores(study: TinyGPT, model: Decoder) -> Drawing:
+    """Continuations of one prompt, token by token."""
+    shown = {f"{study.prompt}{one}": (pieces, log_p.numpy()) for one, (pieces, log_p) in study.scored(model).items()}
+    return Drawing(text.score_bars(shown), {title: log_p for title, (_, log_p) in shown.items()})

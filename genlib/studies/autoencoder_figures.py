@@ -72,15 +72,15 @@ def _reconstructions(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 def _controlled(study: Autoencoder, model: VAE) -> Drawing:
     """One hue and four digits, one digit and four hues, from the mean codes of such images."""
     made = controlled(study, model)
-    parts = {"digits 0 1 4 7": picture(made[[0, 1, 4, 7], 0]), "digits 2 3 5 8": picture(made[[2, 3, 5, 8], 0])}
+    parts = {"0 1 4 7": picture(made[[0, 1, 4, 7], 0]), "2 3 5 8": picture(made[[2, 3, 5, 8], 0])}
     if study.pixels == "coloured":
         parts = {
-            "hue 216°, digits 0 1 4 7": picture(made[[0, 1, 4, 7], 6]),
-            "hue 36°, digits 2 3 5 8": picture(made[[2, 3, 5, 8], 1]),
-            "digit 3, hues 0° 108° 216° 288°": picture(made[3, [0, 3, 6, 8]]),
-            "digit 8, hues 36° 144° 252° 324°": picture(made[8, [1, 4, 7, 9]]),
+            "0 1 4 7 in 216°": picture(made[[0, 1, 4, 7], 6]),
+            "2 3 5 8 in 36°": picture(made[[2, 3, 5, 8], 1]),
+            "3 in 0° 108° 216° 288°": picture(made[3, [0, 3, 6, 8]]),
+            "8 in 36° 144° 252° 324°": picture(made[8, [1, 4, 7, 9]]),
         }
-    return Drawing(images.named_rows(parts, title="controlled generation", side=0.8), kept(parts))
+    return Drawing(images.named_rows(parts, title="controlled generation: digits in hues", side=0.8), kept(parts))
 
 
 def _traversals(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:

@@ -79,6 +79,7 @@ def named_rows(parts: Mapping[str, Pictures], *, title: str, side: float = 0.62)
     _bare(axes[0], whole)
     axes[0].set_yticks([(k + 0.5) * pitch - (gap + between) / 2 for k in range(len(parts))], list(parts))
     axes[0].tick_params(axis="y", length=0)
+    axes[0].set_anchor("E")  # what the aspect leaves over is the names'
     axes[0].set_title(title)
     return figure
 

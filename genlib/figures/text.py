@@ -74,6 +74,7 @@ def inversion(
         (axes[1], margins, "margin of the least sure token (nats)", ORANGE),
     ):
         ax.plot(updates, values, color=colour, lw=1.2)
+        ax.set_xscale("log")
         ax.set_xlabel("update of the input")
         ax.set_ylabel(name)
         if exact is not None:

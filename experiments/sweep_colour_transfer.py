@@ -10,7 +10,7 @@ from genlib import ColourTransfer
 from tuning.sweep import Sweep
 
 SWEEP = Sweep(
-    name="colour transfer",
+    name="colour transfer rates",
     study=ColourTransfer.preset("best", steps=1_500),
     space={
         "learning_rate": [3e-4, 1e-3, 2e-3],

@@ -10,7 +10,7 @@ from genlib import TinyGPT
 from tuning.sweep import Sweep
 
 SWEEP = Sweep(
-    name="tiny gpt",
+    name="small gpts",
     study=TinyGPT.preset("report", steps=500, validate_every=250),
     space={
         "learning_rate": [5e-4, 2e-3],

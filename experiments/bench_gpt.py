@@ -27,7 +27,9 @@ from genlib.methods import gpt
 from genlib.nets.transformer import Decoder
 
 BURST, TOKENS = 5, 256
-STUDY = TinyGPT.preset("mingpt", text="grammar", batch_size=64, steps=10**9, validate_every=10**9, log_every=BURST)
+WORDS: dict[str, Any] = {"text": "grammar", "sentence": "the queen", "prompt": "the", "continuations": (" queen",)}
+ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9, "log_every": BURST}
+STUDY = TinyGPT.preset("mingpt", batch_size=64, **WORDS, **ENDLESS)
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ def generate(
     context = prompt[:, -model.block :]
     cache = model.cache(len(prompt)) if cached else None
     new = context
-    for k in range(count):
+    for _ in range(count):
         logits = model.see(new if cached else context, cache=cache).logits[:, -1]
-        token = chosen(logits, draws.fork(str(k)), temperature=temperature, top_k=top_k, top_p=top_p)
+        token = chosen(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)
         yield token
         context, new = torch.cat((context, token.unsqueeze(1)), 1), token.unsqueeze(1)
         if context.shape[1] > model.block:

@@ -178,7 +178,6 @@ def term_curves(
     *,
     level: float | None = None,
     label: str,
-    log: bool = False,
 ) -> Figure:
     """Losses over updates, a panel for each.
 
@@ -195,6 +194,4 @@ def term_curves(
         if level is not None and name.startswith("critic"):
             ax.axhline(level, color=INK, lw=1, ls="--", label=f"guessing, {level:.2f}")
             ax.legend(loc="lower right")
-        if log:
-            ax.set_yscale("log")
     return figure

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genlib.draws import Draws
+from genlib.methods.gumbel import gumbel
 from genlib.nets.transformer import Decoder
 
 
@@ -54,8 +55,7 @@ def chosen(
         share = ordered.softmax(-1)
         beyond = share.cumsum(-1) - share >= top_p  # the first that reaches the share is still in
         logits = logits.masked_fill(torch.zeros_like(beyond).scatter(1, order, beyond), -math.inf)
-    gumbel = -torch.log(-torch.log(draws.uniform(*logits.shape).clamp(1e-7, 1 - 1e-7)))
-    return (logits + gumbel).argmax(-1)
+    return (logits + gumbel(draws.uniform(*logits.shape))).argmax(-1)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from genlib.draws import Draws
 from genlib.methods import normal
+from genlib.methods.gumbel import gumbel
 
 
 class Posterior(NamedTuple):
@@ -110,16 +111,12 @@ def relaxed(
     Arguments:
         uniform: numbers in [0, 1).
     """
-    return ((logits + _gumbel(uniform)) / temperature).softmax(-1)
+    return ((logits + gumbel(uniform)) / temperature).softmax(-1)
 
 
 def drawn(logits: Float[Tensor, "n v k"], uniform: Float[Tensor, "n v k"]) -> Int[Tensor, "n v"]:
     """Whole categories, as probable as the logits say."""
-    return (logits + _gumbel(uniform)).argmax(-1)
-
-
-def _gumbel(uniform: Tensor) -> Tensor:
-    return -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
+    return (logits + gumbel(uniform)).argmax(-1)
 
 
 def temperature(step: int, *, least: float, rate: float) -> float:

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genlib.figures import curves, images
+from genlib.data.images.colours import as_bytes
+from genlib.figures import images
 from genlib.history import History
 from genlib.methods.vae import VAE, one_hot
 from genlib.studies.autoencoder_measures import chunks, controlled, knowledge
 from genlib.studies.autoencoders import Autoencoder
+from genlib.studies.losses import draw_loss
 from genlib.study import Drawing, Tensors
 
 PLANE = 4_000
@@ -22,7 +24,7 @@ def draw(study: Autoencoder, model: VAE, history: History) -> dict[str, Drawing]
     """Every figure of the study."""
     rows = study.part("evaluation")
     found = {
-        "loss": _loss(history),
+        "loss": draw_loss(history, label="loss (nats per image)"),
         "samples": _samples(study, model),
         "reconstructions": _reconstructions(study, model, rows),
         "controlled": _controlled(study, model),
@@ -41,20 +43,12 @@ def draw(study: Autoencoder, model: VAE, history: History) -> dict[str, Drawing]
 
 def picture(x: Tensor) -> np.ndarray:
     """Images in [0, 1], or their bytes, as bytes."""
-    return (x if x.dtype == torch.uint8 else (x.clamp(0, 1) * 255).round().to(torch.uint8)).numpy()
+    return (x if x.dtype == torch.uint8 else as_bytes(x)).numpy()
 
 
 def kept(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The pictures behind a figure, an image per line."""
     return {name: images.reshape(len(images), -1) for name, images in parts.items()}
-
-
-def _loss(history: History) -> Drawing:
-    (steps, losses), (at, validation) = history.series("loss"), history.series("validation/loss")
-    figure = curves.loss_curve(steps, losses, at, validation, floor=None, label="loss (nats per image)")
-    return Drawing(
-        figure, {"training": np.column_stack((steps, losses)), "validation": np.column_stack((at, validation))}
-    )
 
 
 def _samples(study: Autoencoder, model: VAE) -> Drawing:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genlib.claims import Claim
 from genlib.data.images import GreyName, checksums, held_out, images
-from genlib.data.images.colours import inked
+from genlib.data.images.colours import as_bytes, inked
 from genlib.draws import Draws
 from genlib.history import History
 from genlib.methods import vae
@@ -179,7 +179,7 @@ class Autoencoder(Study[VAE]):
         )
         codes = {"z": z} if model.continuous else {}
         codes |= {"c": c.argmax(-1)} if model.variables else {}
-        return {"x": (x * 255).round().to(torch.uint8), **codes}
+        return {"x": as_bytes(x), **codes}
 
     def figures(self, model: VAE, history: History) -> dict[str, Drawing]:
         from genlib.studies.autoencoder_figures import draw

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genlib.claims import Claim
 from genlib.data.images import GreyName, Labelled, checksums, held_out, images
-from genlib.data.images.colours import Domain, digit_hues, in_ink, inked
+from genlib.data.images.colours import Domain, as_bytes, digit_hues, in_ink, inked
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.history import History
@@ -170,7 +170,7 @@ class ColourTransfer(Study[Players]):
         x, y = images(self.data_set).test
         rows = draws.integers(len(x), count).cpu()
         seen = self.carry(model, Labelled(x[rows].to(draws.device), y[rows].to(draws.device)), "a")
-        return {"start": _bytes(seen.start), "x": _bytes(seen.carried), "y": seen.y}
+        return {"start": as_bytes(seen.start), "x": as_bytes(seen.carried), "y": seen.y}
 
     def figures(self, model: Players, history: History) -> dict[str, Drawing]:
         from genlib.studies.colour_transfer_figures import draw
@@ -223,7 +223,3 @@ def mean_of_both(found: Mapping[Domain, Mapping[str, float]]) -> dict[str, float
 
 def _coloured(a: Labelled, b: Labelled) -> Tensors:
     return {"a": a.x, "hue_a": digit_hues(a.y, "a"), "b": b.x, "hue_b": digit_hues(b.y, "b")}
-
-
-def _bytes(x: Tensor) -> Tensor:
-    return (x * 255).round().to(torch.uint8)

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from genlib.data.images.colours import Domain, digit_hues, hue_of
+from genlib.data.images.colours import Domain, as_bytes, digit_hues, hue_of
 from genlib.figures import images
 from genlib.history import History
 from genlib.methods.colour_transfer import Players
@@ -36,10 +35,10 @@ def _there_and_back(seen: Carried, domain: Domain) -> Drawing:
     first = torch.stack([(seen.y == digit).nonzero()[0, 0] for digit in range(10)])
     here, there = NAMES[domain], NAMES[OTHER[domain]]
     parts = {
-        f"{here}": _picture(seen.start[first]),
-        f"{here} → {there}": _picture(seen.carried[first]),
-        f"the truth in {there}": _picture(seen.truth[first]),
-        f"{here} → {there} → {here}": _picture(seen.back[first]),
+        f"{here}": as_bytes(seen.start[first]).numpy(),
+        f"{here} → {there}": as_bytes(seen.carried[first]).numpy(),
+        f"the truth in {there}": as_bytes(seen.truth[first]).numpy(),
+        f"{here} → {there} → {here}": as_bytes(seen.back[first]).numpy(),
     }
     title = f"test digits carried from {here} to {there} and back"
     return Drawing(images.named_rows(parts, title=title), {k: v.reshape(len(v), -1) for k, v in parts.items()})
@@ -85,7 +84,3 @@ def _hue_by_digit(seen: dict[Domain, Carried]) -> Drawing:
         tables, rows="digit", columns="hue it got (degrees)", value="share of the digit", right=right, inks=True
     )
     return Drawing(figure, tables)
-
-
-def _picture(x: Tensor) -> np.ndarray:
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from genlib.figures import clouds, curves, paths
+from genlib.figures import clouds, paths
 from genlib.figures.planes import plane_of
 from genlib.figures.style import Plane
 from genlib.history import History
 from genlib.methods import flow_matching
 from genlib.metrics import sliced_wasserstein, sliced_wasserstein_floor
 from genlib.studies.flow_probes import draw_inverse_paths, draw_samples, ground, labels_of
+from genlib.studies.losses import draw_loss
 from genlib.study import Drawing
 
 if TYPE_CHECKING:
@@ -44,18 +45,10 @@ def draw(study: FlowMatching, model: nn.Module, history: History) -> dict[str, D
 
 
 def _loss(study: FlowMatching, history: History) -> Drawing:
-    uniform = study.times == "uniform"
-    steps, losses = history.series("velocity_mse" if uniform and study.velocity != "plain" else "loss")
-    validation_steps, validation = history.series("validation/loss")
+    training = "velocity_mse" if study.velocity != "plain" else "loss"
+    comparable = training if study.times == "uniform" else None  # else it is of other times
     label = "squared error of the velocity, per coordinate"
-    if not uniform:
-        steps, losses = steps[:0], losses[:0]  # of other times: not to be compared
-    figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=study.floor(), label=label)
-    table = {
-        "training": np.column_stack((steps, losses)),
-        "validation": np.column_stack((validation_steps, validation)),
-    }
-    return Drawing(figure, table)
+    return draw_loss(history, label=label, training=comparable, floor=study.floor())
 
 
 @torch.no_grad()

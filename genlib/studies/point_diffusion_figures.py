@@ -20,6 +20,7 @@ from genlib.history import History
 from genlib.methods import diffusion
 from genlib.metrics import sliced_wasserstein, sliced_wasserstein_floor
 from genlib.metrics.points import likelihood_points
+from genlib.studies.losses import draw_loss
 from genlib.studies.point_diffusion_probes import log_prob_table
 from genlib.study import Drawing
 
@@ -88,15 +89,9 @@ class _View:
 
 
 def _loss(study: PointDiffusion, history: History) -> Drawing:
-    steps, losses = history.series("loss" if study.weighting == "noise" else "noise_mse")
-    validation_steps, validation = history.series("validation/loss")
+    training = "loss" if study.weighting == "noise" else "noise_mse"
     label = "squared error of the noise, per coordinate"
-    figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=study.floor(), label=label)
-    table = {
-        "training": np.column_stack((steps, losses)),
-        "validation": np.column_stack((validation_steps, validation)),
-    }
-    return Drawing(figure, table)
+    return draw_loss(history, label=label, training=training, floor=study.floor())
 
 
 def _forward_and_reverse(view: _View, draws: Draws) -> Drawing:

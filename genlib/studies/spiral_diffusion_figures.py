@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from genlib.figures import clouds, curves
+from genlib.figures import clouds
 from genlib.figures.planes import plane_of
 from genlib.figures.style import BLUE, GREEN, INK, Plane
 from genlib.history import History
 from genlib.methods import diffusion
+from genlib.studies.losses import draw_loss
 from genlib.study import Drawing
 
 if TYPE_CHECKING:
@@ -23,22 +24,11 @@ def draw(study: SpiralDiffusion, model: nn.Module, history: History) -> dict[str
     """Every figure of the study."""
     plane = plane_of(study.truth, margin=1.15)
     return {
-        "loss": _loss(history),
+        "loss": draw_loss(history, label="squared error of the noise, per coordinate"),
         "noising": _noising(study, plane),
         "samples": _samples(study, model, plane),
         "denoising": _denoising(study, model, plane),
     }
-
-
-def _loss(history: History) -> Drawing:
-    steps, losses = history.series("loss")
-    validation_steps, validation = history.series("validation/loss")
-    label = "squared error of the noise, per coordinate"
-    figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=None, label=label)
-    return Drawing(
-        figure,
-        {"training": np.column_stack((steps, losses)), "validation": np.column_stack((validation_steps, validation))},
-    )
 
 
 def _noising(study: SpiralDiffusion, plane: Plane) -> Drawing:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from genlib.figures import curves, text
+from genlib.figures import text
 from genlib.history import History
 from genlib.nets.transformer import Decoder
+from genlib.studies.losses import draw_loss
 from genlib.studies.tiny_gpt import TinyGPT
 from genlib.study import Drawing
 
@@ -15,19 +16,11 @@ from genlib.study import Drawing
 def draw(study: TinyGPT, model: Decoder, history: History) -> dict[str, Drawing]:
     """Every figure of the study."""
     return {
-        "loss": _loss(history),
+        "loss": draw_loss(history, label="−ln p (nats per token)"),
         "inversion": _inversion(study, model),
         "attention": _attention(study, model),
         "scores": _scores(study, model),
     }
-
-
-def _loss(history: History) -> Drawing:
-    (steps, losses), (at, validation) = history.series("loss"), history.series("validation/loss")
-    figure = curves.loss_curve(steps, losses, at, validation, floor=None, label="−ln p (nats per token)")
-    return Drawing(
-        figure, {"training": np.column_stack((steps, losses)), "validation": np.column_stack((at, validation))}
-    )
 
 
 def _inversion(study: TinyGPT, model: Decoder) -> Drawing:

@@ -27,6 +27,11 @@ def inked(grey: UInt8[Tensor, "n 1 h w"], hue: Float[Tensor, " n"]) -> Float[Ten
     return grey.float() / 255 * rgb(hue)[:, :, None, None]
 
 
+def as_bytes(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """Images in [0, 1] as bytes; what leaves it is cut."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def digit_hues(y: Int64[Tensor, " n"], domain: Domain) -> Float[Tensor, " n"]:
     """The hue that a digit has in a domain: ten, evenly spaced; in `b` another one than in `a` for every digit.
 

@@ -116,3 +116,4 @@ def test_dollars_in_a_text_are_no_formulas(tmp_path):
 
     score_bars({"a $x_{$ b": (["$x_{$", "$"], -torch.ones(2).numpy())}).savefig(tmp_path / "a.png")
     attention_rows({"$": torch.ones(1, 2).numpy() / 2}, ["$_{", "$"], title="$_{$").savefig(tmp_path / "b.png")
+    assert all((tmp_path / name).stat().st_size > 1_000 for name in ("a.png", "b.png"))

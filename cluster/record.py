@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import genlib
 from cluster.files import scrubbed
-from genlib import InputError, Study
+from genlib import STUDIES, InputError, Study
+from genlib.study import recorded_name
 
 ROOT = Path(genlib.__file__).parents[1]
 """The project: what a Ray job uploads, what its processes import from."""
-FORMAT = 1
-"""Of the run directory. Raised when an older genlib could no longer read what a newer one writes."""
+FORMAT, READABLE = 2, (1, 2)
+"""The run directory's format, raised when an older genlib could no longer read what a newer one writes; and the formats
+that this one reads. In format 1 a study was named by the place of its file."""
 
 
 def describe(study: Study[Any]) -> dict[str, Any]:
@@ -40,18 +42,21 @@ def describe(study: Study[Any]) -> dict[str, Any]:
     }
 
 
-def rebuild(described: dict[str, Any], path: Path) -> Study[Any]:
-    """The study that a `study.json` describes."""
-    if described.get("format") != FORMAT:
+def rebuild(described: dict[str, Any], path: Path, own: Sequence[type[Study[Any]]] = ()) -> Study[Any]:
+    """The study that a `study.json` describes.
+
+    The file is data: it names a study of the catalogue or one of `own`, and nothing else is looked up, let alone called.
+    """
+    if described.get("format") not in READABLE:
         raise InputError(
             f"{path} is a run directory of format {described.get('format')}; this genlib reads format {FORMAT}: "
             "open it with the version that made it, or give another storage."
         )
+    known = {kind.__name__: kind for kind in (*STUDIES, *own)}
     try:
-        module, _, name = described["study"].partition(":")
-        kind = getattr(importlib.import_module(module), name)
-        study: Study[Any] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in described["fields"].items()})
-    except (ImportError, AttributeError, KeyError, TypeError) as error:
+        kind = known[recorded_name(described["study"])]
+        study = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in described["fields"].items()})
+    except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} holds the study {described.get('study')}, which this genlib does not have."
         ) from error

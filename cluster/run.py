@@ -136,7 +136,7 @@ class Run:
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under these studies, or None where anything of it is missing or damaged."""
         try:
-            rebuild(read_json(self.path / "study.json"), self.path)
+            rebuild(read_json(self.path / "study.json"), self.path, [type(self.study)])
         except (FileNotFoundError, Damaged, InputError):
             return None
         result = self.result()
@@ -287,7 +287,7 @@ class Run:
         path = self.path / "study.json"
         try:
             known = read_json(path)
-            rebuild(known, self.path)
+            rebuild(known, self.path, [type(self.study)])
             if known["source"] != source_hash():
                 self.note(
                     f"genlib's source has changed since {self.path} began ({known['source']}, now {source_hash()}): "

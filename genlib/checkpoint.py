@@ -20,7 +20,7 @@ import torch
 from genlib.durable import sync_folder, write_new
 from genlib.errors import CheckpointDamaged, CheckpointError
 from genlib.state import State
-from genlib.study import Study
+from genlib.study import Study, recorded_name
 from genlib.training import Launch, start
 
 TENSORS, MANIFEST = "state.pt", "manifest.json"
@@ -120,6 +120,7 @@ def _seal(manifest: dict[str, Any]) -> str:
 def _refuse_other(path: Path, manifest: dict[str, Any], study: Study[Any]) -> None:
     """Raise where the checkpoint was made by another study, naming what differs."""
     ours = json.loads(json.dumps(study.identity()))
+    manifest = manifest | {"study": recorded_name(manifest["study"])}
     for what in ("study", "version"):
         if manifest[what] != ours[what]:
             raise CheckpointError(

@@ -190,20 +190,31 @@ class Study(Generic[Model]):
         return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def identity(self) -> dict[str, Any]:
-        """What makes this run this run: class, version, training fields, data. Evaluation fields only look at it."""
+        """What makes this run this run: name, version, training fields, data. Evaluation fields only look at it."""
         training = {f.name: getattr(self, f.name) for f in fields(self) if not is_evaluation(f)}
-        kind = type(self)
-        identity = {"study": f"{kind.__module__}:{kind.__qualname__}", "version": self.version, "fields": training}
+        identity = {"study": type(self).__name__, "version": self.version, "fields": training}
         files = self.checksums()
         return identity | ({"files": files} if files else {})
 
     def key(self) -> str:
-        """The identity as a short hash."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:12]
+        """The identity as a short hash. It follows from the study's name, never from the place of its file."""
+        # 0.4.0 hashed a place. Its form, made of the name alone, is kept: runs of 0.4.0 are still the same runs.
+        place = f"genlib.studies.{self.title().replace('-', '_')}:{type(self).__name__}"
+        return hashlib.sha256(json.dumps(self.identity() | {"study": place}, sort_keys=True).encode()).hexdigest()[:12]
 
     def fields(self) -> dict[str, Any]:
         """Every field and its value, ready for JSON; `type(study)(**fields)` is the same study."""
         return asdict(self)
+
+
+def recorded_name(text: str) -> str:
+    """The name of a study as a record has it: 0.4.0 wrote the place of its file before it.
+
+    Example:
+        >>> recorded_name("genlib.studies.point_diffusion:PointDiffusion"), recorded_name("PointDiffusion")
+        ('PointDiffusion', 'PointDiffusion')
+    """
+    return text.rpartition(":")[2]
 
 
 __all__ = ["Data", "Drawing", "Evaluation", "Loss", "Study", "Tensors", "setting"]

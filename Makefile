@@ -36,11 +36,11 @@ $(VENV)/.bench: $(READY)
 	@touch $@
 
 bench: $(VENV)/.bench
-	$(RUN) experiments/bench.py
-	$(RUN) experiments/bench_peers.py
-	$(RUN) experiments/bench_vae.py
-	$(RUN) experiments/bench_gpt.py
-	$(RUN) experiments/bench_service.py
+	$(RUN) experiments/bench/loop.py
+	$(RUN) experiments/bench/flows.py
+	$(RUN) experiments/bench/autoencoders.py
+	$(RUN) experiments/bench/text.py
+	$(RUN) experiments/bench/service.py
 
 claims: $(READY)
 	$(RUN) experiments/claims.py

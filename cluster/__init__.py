@@ -1,1 +1,21 @@
-"""One run: where it is kept and how it is resumed."""
+"""One run: where it is kept, how it is resumed, on how many workers it trains, what MLflow shows of it."""
+
+from cluster.directory import Result, open_run, open_study, read_result
+from cluster.execution import execute
+from cluster.run import Origin, Run
+from cluster.storage import find_run, open_storage, run_folders
+from cluster.workers import Workers
+
+__all__ = [
+    "Origin",
+    "Result",
+    "Run",
+    "Workers",
+    "execute",
+    "find_run",
+    "open_run",
+    "open_storage",
+    "open_study",
+    "read_result",
+    "run_folders",
+]

@@ -12,22 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from cluster.files import Damaged, file_sha256, numbers, read_json, set_aside, told, write_json
+from cluster.files import Damaged, file_sha256, numbers, read_json, set_aside, storage_failures, write_json
 from genlib import Study, Trained
+from genlib.settings import evaluation_fields
+from genlib.study import places
 
 MANIFEST = "manifest.json"
 
 
 def evaluation_key(study: Study[Any], fields: dict[str, Any] | None = None) -> str:
-    """A short hash of the evaluation fields, of a study's own or of those given."""
-    looks = evaluation_fields(study, fields)
+    """A short hash of the evaluation fields, a study's own or those given, and of the models it is measured with."""
+    needs = places(study.evaluation_needs())
+    looks = looks_of(study, fields) | ({"needs": needs} if needs else {})
     return hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def evaluation_fields(study: Study[Any], fields: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The fields that only look at a trained model."""
-    training = study.identity()["fields"]
-    return {name: value for name, value in (fields or study.fields()).items() if name not in training}
+def looks_of(study: Study[Any], fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The fields that only look at a trained model: a study's own, or those given."""
+    names = evaluation_fields(type(study))
+    return {name: value for name, value in (fields or study.fields()).items() if name in names}
 
 
 def read_evaluation(folder: Path, *, figures: bool = False) -> dict[str, float] | None:
@@ -54,7 +57,7 @@ def evaluate(trained: Trained[Any], folder: Path, *, figures: bool) -> dict[str,
     """Measure, draw if asked to, and write; returns the metrics. What is whole already is kept."""
     known = read_evaluation(folder)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    with told(folder):
+    with storage_failures(folder):
         try:
             if known is None:
                 aside.mkdir(parents=True)
@@ -87,8 +90,9 @@ def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
         "cpu_seconds": trained.cpu_seconds,
         "updates_per_cpu_second": trained.study.steps / trained.cpu_seconds if trained.cpu_seconds else float("nan"),
     }
-    fields = evaluation_fields(trained.study)
-    write_json(folder / "metrics.json", {"metrics": metrics | speed, "fields": fields})
+    fields = looks_of(trained.study)
+    needs = places(trained.study.evaluation_needs())
+    write_json(folder / "metrics.json", {"metrics": metrics | speed, "fields": fields, "needs": needs})
     return metrics | speed
 
 

@@ -1,12 +1,15 @@
-"""A run, wherever it is to run: in this process, or on workers of its own."""
+"""A run, wherever it is to run: in this process, or on workers of its own; after what its study needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from cluster.evaluations import read_evaluation
 from cluster.files import RunFailed
+from cluster.needs import lending_from, train_needs
 from cluster.run import Listener, Run
 from cluster.workers import Workers, execute_with_workers
 from genlib import Launch, Study
@@ -14,7 +17,7 @@ from genlib import Launch, Study
 
 def execute(
     run: Run,
-    workers: Workers,
+    workers: Workers | None = None,
     listener: Listener | None = None,
     *,
     device: str = "cpu",
@@ -24,17 +27,18 @@ def execute(
     any_device: bool = False,
 ) -> list[dict[str, float]]:
     """Train and evaluate; the metrics of every look, or those of the journal where nothing is evaluated."""
+    workers = workers or Workers()
     looks = tuple(looks) or (run.study,)
     asked: dict[str, Any] = {"looks": looks, "figures": figures, "evaluation": evaluation, "any_device": any_device}
-    if workers.most == 1:
-        import torch
-
-        torch.set_num_threads(1)
-        run.execute(Launch(device=device), listener, **asked)
-    else:
-        result = execute_with_workers(run, workers, **asked)
-        if result.status != "FINISHED":
-            raise RunFailed(result.message)
+    with lending_from(run.storage):
+        train_needs(looks, run.storage, evaluated=evaluation)
+        if workers.most == 1:
+            torch.set_num_threads(1)
+            run.execute(Launch(device=device), listener, **asked)
+        else:
+            result = execute_with_workers(run, workers, **asked)
+            if result.status != "FINISHED":
+                raise RunFailed(result.message)
     if not evaluation:
         return [run.result().metrics]
     return [read_evaluation(run.evaluation_folder(look)) or {} for look in looks]

@@ -37,7 +37,7 @@ class Damaged(InputError):
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def storage_failures(path: Path) -> Iterator[None]:
     """Turn a full or failing disk into a sentence."""
     try:
         yield

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.files import Damaged, append, numbers, replace, sealed, told, unsealed
+from cluster.files import Damaged, append, numbers, replace, sealed, storage_failures, unsealed
 from cluster.lease import Lease
 from genlib import History
 from genlib.durable import sync_folder
@@ -92,7 +92,7 @@ def copy_rows(source: Path, folder: Path, *, upto: int) -> None:
         rows = [row for row in read_rows(source) if row["step"] <= upto]
         head = {"epoch": 0, "after": 0, "copied": str(source)}
         lines = [sealed(head), *(sealed({key: row[key] for key in ("step", "time", "metrics")}) for row in rows)]
-        with told(path):
+        with storage_failures(path):
             replace(path, "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -119,7 +119,7 @@ class Journal:
         if step <= self.last_step or not metrics:
             return
         self.lease.check()
-        with told(self._path):
+        with storage_failures(self._path):
             if not self._path.exists():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 append(self._path, sealed(self._head))

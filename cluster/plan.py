@@ -13,6 +13,7 @@ import genlib
 from cluster.record import ROOT
 from cluster.workers import Workers
 from genlib import InputError, Launch, Study
+from genlib.needs import lending, untrained
 
 PROBE = 1.0
 """CPU seconds of a probe, about."""
@@ -30,6 +31,8 @@ class Plan:
     have: dict[str, float]
     seconds: float
     """Of training, one run after the other."""
+    needs: tuple[str, ...] = ()
+    """What is trained first where it is not there yet: models that the runs work with."""
 
     @property
     def at_once(self) -> int:
@@ -55,7 +58,9 @@ class Plan:
         each += f", {self.workers.gpus:g} GPU each" if self.workers.gpus else ""
         size = upload_bytes()
         large = "; too large for `ray job submit`, which takes 100 MiB" if size > LARGEST_UPLOAD else ""
+        first = [f"first:    {', '.join(self.needs)}, where the storage has none yet"] if self.needs else []
         return [
+            *first,
             f"runs:     {self.runs}, each evaluated {self.looks} time{'s' * (self.looks != 1)}",
             f"each:     {each}",
             f"there is: {self.have['CPU']:g} CPUs, {self.have['GPU']:g} GPUs: {self.at_once} at once",
@@ -74,7 +79,8 @@ def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
             v for k, v in study.fields().items() if k in ("batch_size", "width", "depth", "density", "classes")
         )
         if shape not in rates and len(rates) < 4:
-            rates[shape] = _seconds_per_update(study, launch)
+            with lending(untrained):
+                rates[shape] = _seconds_per_update(study, launch)
         total += study.steps * rates.get(shape, max(rates.values()))
     return total
 

@@ -8,7 +8,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import genlib
 from cluster.files import scrubbed
 from genlib import STUDIES, InputError, Study
+from genlib.own import adopted, provenance
+from genlib.settings import evaluation_fields
 from genlib.study import recorded_name
 
 ROOT = Path(genlib.__file__).parents[1]
@@ -27,11 +28,15 @@ that this one reads. In format 1 a study was named by the place of its file."""
 
 def describe(study: Study[Any]) -> dict[str, Any]:
     """All that `study.json` holds."""
+    own = provenance(type(study))
     return {
         **study.identity(),
         "format": FORMAT,
         "fields": study.fields(),
+        "looks": evaluation_fields(type(study)),
+        "epochs": study.epochs,
         "key": study.key(),
+        "own": own._asdict() if own else None,
         "born": time.time(),
         "source": source_hash(),
         "commit": commit(),
@@ -42,23 +47,26 @@ def describe(study: Study[Any]) -> dict[str, Any]:
     }
 
 
-def rebuild(described: dict[str, Any], path: Path, own: Sequence[type[Study[Any]]] = ()) -> Study[Any]:
+def rebuild(described: dict[str, Any], path: Path) -> Study[Any]:
     """The study that a `study.json` describes.
 
-    The file is data: it names a study of the catalogue or one of `own`, and nothing else is looked up, let alone called.
+    The file is data: it names a study of the catalogue, or one that this process was handed (`genlib.own.adopt`).
+    Nothing else is looked up, let alone imported or called.
     """
     if described.get("format") not in READABLE:
         raise InputError(
             f"{path} is a run directory of format {described.get('format')}; this genlib reads format {FORMAT}: "
             "open it with the version that made it, or give another storage."
         )
-    known = {kind.__name__: kind for kind in (*STUDIES, *own)}
+    known = {kind.__name__: kind for kind in STUDIES} | adopted()
     try:
         kind = known[recorded_name(described["study"])]
-        study = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in described["fields"].items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["fields"].items()}
+        study = kind(**fields)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} holds the study {described.get('study')}, which this genlib does not have."
+            f"{path} holds the study {described.get('study')}, which is none of genlib's: where it is one of your own, "
+            "name it in this command, as path/to/mine.py:Mine."
         ) from error
     if kind.version != described["version"]:
         raise InputError(

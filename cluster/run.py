@@ -1,14 +1,7 @@
-"""One run is a directory: `<storage>/<study or sweep>/<key>/`, and the same study there is the same run.
+"""Doing a run: a study in a storage folder is trained, evaluated and marked, in `<storage>/<study or sweep>/<key>/`.
 
-    study.json      the study, whole; source, data, packages, machine
-    lease/          who writes here
-    journal/        every metric once, in order
-    system/         what the machine did meanwhile
-    checkpoints/    the last two whole states, and the best
-    evaluations/<hash of the evaluation fields>/   metrics, samples, figures with their arrays
-    result.json     status and the default evaluation's metrics, written last
-
-Doing it again skips what is finished and resumes what is not; there is no other resume mechanism to learn.
+The same study there is the same run. Doing it again skips what is finished and resumes what is not; there is no other
+resume mechanism to learn. What its directory holds, and how it is read, is `cluster.directory`'s.
 """
 
 from __future__ import annotations
@@ -24,35 +17,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import genlib
-from cluster.evaluations import evaluate, evaluation_fields, evaluation_key, read_evaluation
-from cluster.files import Damaged, RunFailed, StorageFailed, numbers, read_json, scrubbed, set_aside, told, write_json
+from cluster.directory import DRIVER, Result, has_writer, open_study, read_result
+from cluster.evaluations import evaluate, evaluation_key, looks_of, read_evaluation
+from cluster.files import (
+    Damaged,
+    RunFailed,
+    StorageFailed,
+    read_json,
+    scrubbed,
+    set_aside,
+    storage_failures,
+    write_json,
+)
 from cluster.journal import Journal, copy_rows, is_damaged, read_history, read_rows, read_segments
-from cluster.lease import Fenced, Held, Lease, is_alive, refuse_held
+from cluster.lease import Fenced, Held, Lease, refuse_held
 from cluster.record import describe, rebuild, source_hash
 from cluster.storage import open_storage
 from cluster.system import SystemLog
 from genlib import CheckpointError, Diverged, History, InputError, Launch, Progress, Study, Trained
 from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_checkpoint
+from genlib.fitting import finished
+from genlib.own import adopt, provenance
 
 Listener = Callable[[Progress], None]
-DRIVER = "driver"
-"""Inside a run's directory: the lease of the process that drives its workers, where it has several."""
 KEPT = 2
 """Checkpoints kept beside the best: the newest, and one to fall back on."""
-
-
-class Result(NamedTuple):
-    """How a run stands: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or `NEW`; its metrics; what there is to say."""
-
-    key: str
-    path: Path
-    status: str
-    metrics: dict[str, float]
-    message: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {"key": self.key, "path": str(self.path), "status": self.status, "metrics": self.metrics}
 
 
 class Origin(NamedTuple):
@@ -81,6 +70,7 @@ class Run:
         origin: Origin | None = None,
         taking_over: bool = False,
     ) -> None:
+        adopt(type(study))
         self.study, self.storage = study, Path(storage).absolute()
         self.sweep, self.origin, self.taking_over = sweep, origin, taking_over
         self.key = study.key()
@@ -105,6 +95,8 @@ class Run:
     ) -> list[dict[str, float]]:
         """Train to the end and evaluate under every study of `looks` (by default its own); returns their metrics.
 
+        `cluster.execute` trains what the study needs first, in the same storage; here that is the caller's affair.
+
         Arguments:
             looks: studies that differ from this one in evaluation fields alone.
             evaluation: False to leave it at training.
@@ -124,9 +116,7 @@ class Run:
         if evaluation:
             found = [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
             if self.result().status != "FINISHED":  # it was first asked with other evaluation fields
-                first = with_fields(
-                    self.study, **evaluation_fields(self.study, read_json(self.path / "study.json")["fields"])
-                )
+                first = with_fields(self.study, **looks_of(self.study, read_json(self.path / "study.json")["fields"]))
                 self.finish(with_fields(trained, study=first), figures=figures)
             return found
         if self.result().status != "FINISHED":
@@ -136,7 +126,7 @@ class Run:
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under these studies, or None where anything of it is missing or damaged."""
         try:
-            rebuild(read_json(self.path / "study.json"), self.path, [type(self.study)])
+            rebuild(read_json(self.path / "study.json"), self.path)
         except (FileNotFoundError, Damaged, InputError):
             return None
         result = self.result()
@@ -162,7 +152,11 @@ class Run:
                 self.keep(progress)
                 if listener:
                     listener(progress)
-            return Trained(self.study, state.result(), read_history(self.path / "journal"), state.cpu_seconds)
+            return self.finished(state, launch)
+
+    def finished(self, state: genlib.State, launch: Launch) -> Trained[Any]:
+        """The trained run in memory, where it was trained."""
+        return finished(self.study, state.result(), self.history(), state.cpu_seconds, launch.device)
 
     def finish(self, trained: Trained[Any], *, figures: bool = True) -> dict[str, float]:
         """Evaluate and draw what is not there yet; returns the metrics.
@@ -175,7 +169,7 @@ class Run:
             if metrics is None:
                 metrics = evaluate(trained, folder, figures=figures)
             if folder.name == self._default_evaluation():
-                with told(self.path):
+                with storage_failures(self.path):
                     shutil.copyfile(folder / "samples.npz", self.path / "samples.npz")
                 self._write_result("FINISHED", metrics=metrics, evaluation=folder.name)
         return metrics
@@ -186,7 +180,7 @@ class Run:
             return
         folder = self.path / "checkpoints"
         self.lease.check()
-        with told(folder):
+        with storage_failures(folder):
             save_checkpoint(folder, self.study, progress.state)
             best = self._best_step(progress)
             for old in checkpoints(folder)[:-KEPT]:
@@ -243,7 +237,7 @@ class Run:
             yield self._lease
             return
         open_storage(self.storage)
-        with told(self.path):
+        with storage_failures(self.path):
             if not self.taking_over:
                 refuse_held(self.path / DRIVER)
             self._lease = lease = Lease.claim(self.path / "lease", force=self.taking_over)
@@ -287,12 +281,17 @@ class Run:
         path = self.path / "study.json"
         try:
             known = read_json(path)
-            rebuild(known, self.path, [type(self.study)])
-            if known["source"] != source_hash():
-                self.note(
-                    f"genlib's source has changed since {self.path} began ({known['source']}, now {source_hash()}): "
-                    "numbers may differ; --fresh starts anew."
-                )
+            rebuild(known, self.path)
+            own, before = provenance(type(self.study)), known.get("own") or {}
+            for whose, then, now in (
+                ("genlib", known["source"], source_hash()),
+                (type(self.study).__name__, before.get("source", ""), own.source if own else ""),
+            ):
+                if then != now:
+                    self.note(
+                        f"{whose}'s source has changed since {self.path} began ({then or 'unknown'}, now "
+                        f"{now or 'unknown'}): numbers may differ; --fresh starts anew."
+                    )
             return
         except FileNotFoundError:
             pass
@@ -301,7 +300,7 @@ class Run:
         origin = (
             {"path": str(self.origin.path), "key": self.origin.key, "step": self.origin.step} if self.origin else None
         )
-        with told(path):
+        with storage_failures(path):
             write_json(path, {**describe(self.study), "key": self.key, "origin": origin})
 
     def refuse_other_device(self, launch: Launch, any_device: bool) -> None:
@@ -377,61 +376,18 @@ class Run:
     ) -> None:
         if self._lease is not None:
             self._lease.check()
-        content = {"status": status, "key": self.key, "metrics": metrics or {}, "evaluation": evaluation}
-        content |= {
+        content: dict[str, Any] = {
+            "status": status,
+            "key": self.key,
+            "metrics": metrics or {},
+            "evaluation": evaluation,
             "message": scrubbed(message),
             "stopped_early": stopped_early,
             "notes": self.notes,
             "ended": time.time(),
         }
-        with told(self.path):
+        with storage_failures(self.path):
             write_json(self.path / "result.json", content)
-
-
-def has_writer(path: Path) -> bool:
-    """Whether a living process writes the run, or drives workers that do."""
-    return is_alive(path / "lease") or is_alive(path / DRIVER)
-
-
-def read_result(path: Path) -> Result:
-    """How a run directory stands. Without a result and without a living writer it was killed."""
-    if not (path / "study.json").exists():
-        return Result(path.name, path, "NEW", {})
-    if has_writer(path):
-        try:
-            if read_json(path / "result.json")["status"] != "FINISHED":
-                raise FileNotFoundError  # of an earlier try
-        except (FileNotFoundError, Damaged):
-            return Result(path.name, path, "RUNNING", {})
-    try:
-        found = read_json(path / "result.json")
-    except FileNotFoundError:
-        return Result(path.name, path, "KILLED", {}, "it ended without a word")
-    except Damaged as error:
-        return Result(path.name, path, "KILLED", {}, str(error))
-    return Result(path.name, path, found["status"], numbers(found["metrics"]), found["message"])
-
-
-def open_study(path: str | Path) -> Study[Any]:
-    """The study of a run directory."""
-    path = Path(path)
-    try:
-        return rebuild(read_json(path / "study.json"), path)
-    except (FileNotFoundError, Damaged) as error:
-        raise InputError(f"{path} is no run directory: its study.json cannot be read.") from error
-
-
-def open_run(path: str | Path) -> Trained[Any]:
-    """A finished run's study, model and history, for a notebook."""
-    path = Path(path)
-    study = open_study(path)
-    found = checkpoints(path / "checkpoints")
-    if not found:
-        raise InputError(f"{path} holds no checkpoint yet: run its study first.")
-    state = load_checkpoint(found[-1], study)
-    if state.step < study.steps:
-        raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
-    return Trained(study, state.result(), read_history(path / "journal"), state.cpu_seconds)
 
 
 def start_anew(run: Run) -> Path | None:

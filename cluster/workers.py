@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster.directory import DRIVER, Result
 from cluster.files import Damaged, RunFailed, read_json, write_json
 from cluster.journal import Journal
 from cluster.lease import Lease, exit_when_lapsed, refuse_held, wait_for_lapse
-from cluster.run import DRIVER, Origin, Result, Run
+from cluster.needs import lending_from
+from cluster.parcel import pack, unpack
+from cluster.run import Origin, Run
 from cluster.storage import open_storage
-from genlib import Diverged, InputError, Launch, Study, Trained
+from genlib import Diverged, InputError, Launch, Study
 from genlib.checkpoint import load_checkpoint
+from genlib.own import importable
 
 NOTHING = -1
 TRIES = 3
@@ -97,17 +101,19 @@ def execute_with_workers(
     lease.keep()
     (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
     task = Task(
-        run.study, run.storage, run.sweep, run.origin, looks, figures, evaluation, any_device,
+        importable(run.study), run.storage, run.sweep, run.origin, tuple(map(importable, looks)), figures, evaluation,
+        any_device,
         launch.precision, launch.compile, lease.epoch,
     )  # fmt: skip
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    count: Any = workers.most if workers.least == workers.most else (workers.least, workers.most)
     with tempfile.TemporaryDirectory(prefix="genlib-train-") as scratch:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"task": task},
+            train_loop_config={"parcel": pack(task)},
             torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=workers.most if workers.least == workers.most else (workers.least, workers.most),
+                num_workers=count,
                 use_gpu=bool(workers.gpus),
                 resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
             ),
@@ -135,12 +141,12 @@ def _work(config: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    task: Task = config["task"]
+    task: Task = unpack(config["parcel"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     launch = Launch(str(ray.train.torch.get_device()), task.precision, task.compile, rank, world)
     run = Run(task.study, task.storage, sweep=task.sweep, origin=task.origin, taking_over=True)
-    with exit_when_lapsed(run.path / DRIVER, task.driver):
+    with exit_when_lapsed(run.path / DRIVER, task.driver), lending_from(run.storage):
         try:
             with run.claimed(launch) if rank == 0 and not _failure(run) else nullcontext():
                 _train(run, task, launch)
@@ -169,8 +175,7 @@ def _train(run: Run, task: Task, launch: Launch) -> None:
             journal.append(progress.step, progress.metrics)
             run.keep(progress)
     if journal is not None:
-        trained = Trained(run.study, state.result(), run.history(), state.cpu_seconds)
-        run.conclude(trained, task.looks, figures=task.figures, evaluation=task.evaluation)
+        run.conclude(run.finished(state, launch), task.looks, figures=task.figures, evaluation=task.evaluation)
 
 
 def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:

@@ -14,14 +14,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from cluster.directory import open_run
 from cluster.execution import execute
 from cluster.mirror import ui_command
-from cluster.run import Run, open_run
+from cluster.run import Run
 from cluster.workers import Workers
-from experiments.console import conclude, print_lines
-from experiments.exits import exit_with_a_sentence
-from experiments.launching import Options, end, launched
-from genlib import STUDIES, Claim, Finding, InputError, Study, Trained, judge
+from experiments.command.console import conclude, print_lines
+from experiments.command.exits import exit_with_a_sentence
+from experiments.command.options import Options, end, only_planned
+from genlib import STUDIES, Claim, Finding, InputError, Study, Trained, find_study, views_of, weigh
 from tuning.many import run_many
 
 
@@ -29,8 +30,8 @@ from tuning.many import run_many
 class ClaimOptions(Options):
     """Which claims, and where their runs run."""
 
-    studies: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(kind.title() for kind in STUDIES)
-    """The studies whose claims are checked."""
+    studies: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """The studies whose claims are checked: names of the catalogue or places of your own; all by default."""
     seeds: int = 3
     """Seeds 0, 1, … per claim."""
 
@@ -52,15 +53,17 @@ def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[
 
 def compared(kind: type[Study[Any]], seeds: int) -> list[Study[Any]]:
     """Every run that the study's claims look at."""
-    found = [replace(study, seed=seed) for claim in kind.claims() for study in claim.studies for seed in range(seeds)]
+    found = [
+        replace(study, seed=seed) for claim in views_of(kind).claims for study in claim.studies for seed in range(seeds)
+    ]
     return list(dict.fromkeys(found))
 
 
 def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
-    """Train what the study's claims compare, over seeds, and judge each claim."""
-    claims, storage, seeds = kind.claims(), options.root, options.seeds
+    """Train what the study's claims compare, over seeds, and weigh each claim."""
+    claims, storage, seeds = views_of(kind).claims, options.root, options.seeds
     how = partial(train, workers=options.group, device=options.device, any_device=options.any_device)
-    for _ in run_many(compared(kind, seeds), storage, how, workers=options.group):
+    for _ in run_many(compared(kind, seeds), storage, how, workers=options.group, evaluated=False):
         pass
     measured: dict[int, dict[int, float]] = {number: {} for number in range(len(claims))}
     for first in dict.fromkeys(claim.studies[0] for claim in claims):
@@ -69,28 +72,29 @@ def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
         for done in run_many([replace(first, seed=seed) for seed in range(seeds)], storage, work):
             for number, effect in done.value.items():
                 measured[number][done.study.seed] = effect
-    return [judge(claim, [measured[n][seed] for seed in range(seeds)]) for n, claim in enumerate(claims)]
+    return [weigh(claim, [measured[n][seed] for seed in range(seeds)]) for n, claim in enumerate(claims)]
 
 
 def main(options: ClaimOptions) -> None:
     """Check and print."""
-    by_title = {kind.title(): kind for kind in STUDIES}
-    unknown = [name for name in options.studies if name not in by_title]
-    if unknown:
-        raise InputError(f"unknown study '{unknown[0]}': the studies are {', '.join(by_title)}.")
+    kinds = {name: find_study(name) for name in options.studies}
+    kinds = kinds or {kind.title(): kind for kind in STUDIES if views_of(kind).claims}
+    for name, kind in kinds.items():
+        if not views_of(kind).claims:
+            raise InputError(f"{name} claims nothing: give a study that has claims.")
     if options.seeds < 2:
         raise InputError(f"--seeds: got {options.seeds}; an interval needs at least 2.")
-    studies = [study for name in options.studies for study in compared(by_title[name], options.seeds)]
+    studies = [study for kind in kinds.values() for study in compared(kind, options.seeds)]
     runs = [Run(study, options.root) for study in studies]
-    if launched(options, runs):
+    if only_planned(options, runs):
         return
     table = Table(title=f"claims, 95 % intervals over {options.seeds} seeds", show_lines=True)
     for column in ("claim", "verdict", "mean [interval]", "claimed", "what is measured"):
         table.add_column(column)
     record: list[dict[str, Any]] = []
     lines = ["| claim | verdict | mean [95 % interval] | claimed | what is measured |", "|---|---|---|---|---|"]
-    for name in options.studies:
-        for finding in check(by_title[name], options):
+    for name, kind in kinds.items():
+        for finding in check(kind, options):
             claim = finding.claim
             numbers = f"{finding.mean:.4g} [{finding.low:.4g}, {finding.high:.4g}]"
             table.add_row(claim.text, finding.verdict, numbers, f"> {claim.margin:g}", claim.measure)

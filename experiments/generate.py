@@ -13,9 +13,9 @@ from typing import Annotated
 import torch
 import tyro
 
-from cluster.run import open_run
+from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
-from experiments.exits import exit_with_a_sentence
+from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError, TinyGPT
 from genlib.methods import gpt
 

@@ -13,7 +13,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,14 @@ from cluster.lease import is_alive
 from cluster.mirror import ui_command
 from cluster.run import Run
 from cluster.workers import Workers
-from experiments.console import conclude, print_lines
-from experiments.exits import exit_with_a_sentence
-from experiments.launching import Options, end, launched
-from experiments.tables import cell, markdown, with_ratios
+from experiments.command.console import conclude, print_lines
+from experiments.command.exits import exit_with_a_sentence
+from experiments.command.options import Options, end, only_planned
+from experiments.command.tables import cell, markdown, with_ratios
 from genlib import CouplingFlow, FlowMatching, InputError, PointDiffusion, Study, train
 from genlib.data.points import DensityName, density
 from genlib.figures.leaderboard import quality
-from tuning.gathering import gathering
+from tuning.folder import gathering
 from tuning.many import run_many
 
 NAME = "leaderboard-points"
@@ -89,7 +89,7 @@ def looks(study: Study[Any]) -> list[Study[Any]]:
     """
     if isinstance(study, CouplingFlow):
         return [study]
-    return [replace(study, sampling_steps=count // 2) for count in EVALUATIONS]
+    return [study.with_fields({"sampling_steps": count // 2}) for count in EVALUATIONS]
 
 
 def evaluate(
@@ -103,7 +103,7 @@ def evaluate(
 def calibrate(console: Console) -> None:
     """How many updates each method makes in the budget, here and now, measured in turns."""
     torch.set_num_threads(1)
-    loops = {name: train(replace(study, density="rings", steps=10**9)) for name, study in METHODS.items()}
+    loops = {name: train(study.with_fields({"density": "rings", "steps": 10**9})) for name, study in METHODS.items()}
     steps, last, spent = dict.fromkeys(loops, 0), dict.fromkeys(loops, 0), dict.fromkeys(loops, 0.0)
     for turn in range(6):
         for name, loop in loops.items():
@@ -130,7 +130,9 @@ def wanted(options: LeaderboardOptions) -> dict[Key, Study[Any]]:
                     "warmup_steps": round(study.warmup_steps * part)
                 }
                 for seed in range(options.seeds):
-                    found[on, method, share, seed] = looks(replace(study, density=on, seed=seed, **scaled))[-1]
+                    found[on, method, share, seed] = looks(study.with_fields({"density": on, "seed": seed, **scaled}))[
+                        -1
+                    ]
     return found
 
 
@@ -146,7 +148,7 @@ def main(options: LeaderboardOptions) -> None:
         raise InputError(f"'{name}' is being run: end that before starting it anew.")
     studies = wanted(options)
     runs = [Run(study, options.root, sweep=name) for study in studies.values()]
-    if launched(options, runs):
+    if only_planned(options, runs):
         return
     names = {f"{method}, {on}, {share:.3g} of the time, seed {seed}": study
              for (on, method, share, seed), study in studies.items()}  # fmt: skip
@@ -157,15 +159,15 @@ def main(options: LeaderboardOptions) -> None:
         values = {found.study: found.value for found in done}
         measured = {key: [with_ratios(found) for found in values[study]] for key, study in studies.items()}
         seen = {", ".join(map(str, key)): found for key, found in measured.items()}
-        (gathered.folder / "leaderboard.json").write_text(json.dumps(seen, indent=1))
+        (gathered.path / "leaderboard.json").write_text(json.dumps(seen, indent=1))
         seconds = SECONDS * options.share
-        pictures = draw(measured, gathered.folder, seconds)
+        pictures = draw(measured, gathered.path, seconds)
         table, text = tabulate(measured, options.seeds, seconds)
-        (gathered.folder / "leaderboard.md").write_text(text)
+        (gathered.path / "leaderboard.md").write_text(text)
         gathered.write(note=f"{NOTE}\n\n{text}")
     options.console.print(table)
     end(options)
-    shown = {"pictures": ", ".join(map(str, pictures)), "table": f"{gathered.folder}/leaderboard.md"}
+    shown = {"pictures": ", ".join(map(str, pictures)), "table": f"{gathered.path}/leaderboard.md"}
     print_lines(options.console, shown | {"compare": ui_command(options.root)})
     conclude([run.result() for run in runs], as_json=options.json)
 

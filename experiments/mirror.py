@@ -16,7 +16,7 @@ import tyro
 
 from cluster.mirror import refuse_unusable, start_mirror, ui_command, wait_until_shown
 from cluster.storage import MARK, run_folders, storage_from
-from experiments.exits import exit_with_a_sentence
+from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError
 
 

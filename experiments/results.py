@@ -22,10 +22,10 @@ from cluster.execution import execute
 from cluster.mirror import ui_command
 from cluster.run import Run
 from cluster.workers import Workers
-from experiments.console import conclude, print_lines
-from experiments.exits import exit_with_a_sentence
-from experiments.launching import Options, end, launched
-from experiments.tables import cell, markdown, with_ratios
+from experiments.command.console import conclude, print_lines
+from experiments.command.exits import exit_with_a_sentence
+from experiments.command.options import Options, end, only_planned
+from experiments.command.tables import cell, markdown, with_ratios
 from genlib import (
     ColourTransfer,
     ContinuousVAE,
@@ -47,7 +47,7 @@ GALLERY = Path(__file__).parent / "gallery"
 class Family(NamedTuple):
     """Studies that are measured alike: one table."""
 
-    rows: dict[str, Study[Any]]
+    rows: Mapping[str, Study[Any]]
     columns: dict[str, tuple[str, int]]
     """By heading: the metric, and its decimals."""
     seeds: int
@@ -180,7 +180,7 @@ def main(options: ResultOptions) -> None:
         for seed in range(options.seeds or family.seeds)
     }
     runs = [Run(study, options.root) for study in wanted.values()]
-    if launched(options, runs):
+    if only_planned(options, runs):
         return
     how = partial(evaluate, workers=options.group, device=options.device, any_device=options.any_device)
     values = {

@@ -17,18 +17,16 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import Positional
 
+from cluster.directory import has_writer, read_result
 from cluster.files import Damaged, read_json
 from cluster.journal import last_row
-from cluster.run import has_writer, read_result
 from cluster.storage import find_run, run_folders, storage_from
-from experiments.exits import exit_with_a_sentence
+from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError
 
-Positional = tyro.conf.Positional
-
-
-TOLD = ("nll", "c2st", "sliced_wasserstein", "psnr", "nats_per_char", "test/loss", "validation/loss", "loss")
+SHOWN = ("nll", "c2st", "sliced_wasserstein", "psnr", "nats_per_char", "test/loss", "validation/loss", "loss")
 """Metrics that a line of the list has room for, the most telling first."""
 
 
@@ -97,7 +95,7 @@ def list_runs(command: List, console: Console) -> None:
             continue
         result, row = read_result(path), last_row(path / "journal")
         shown = result.metrics or (row["metrics"] if row else {})
-        names = [name for name in TOLD if name in shown][:3]
+        names = [name for name in SHOWN if name in shown][:3] or list(shown)[:3]
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
         steps = f"{row['step'] if row else 0:,}/{about['fields']['steps']:,}"
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(about["born"]))

@@ -20,9 +20,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from cluster.run import open_run
+from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
-from experiments.exits import exit_with_a_sentence
+from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError, TinyGPT
 from genlib.methods import gpt
 
@@ -64,8 +64,8 @@ def read_points(path: Path) -> np.ndarray:
         raise InputError(f"{path} holds no points: give one per line.")
     found = np.array(rows)
     if not np.isfinite(found).all():
-        line = int(np.argwhere(~np.isfinite(found))[0, 0]) + 1
-        raise InputError(f"{path}: point {line} is not finite.")
+        point = int(np.argwhere(~np.isfinite(found))[0, 0]) + 1
+        raise InputError(f"{path}: point {point} is not finite.")
     return found
 
 

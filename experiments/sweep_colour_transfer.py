@@ -5,7 +5,7 @@ MNIST is read from the data folder (GENLIB_DATA) or downloaded.
 python experiments/sweep_colour_transfer.py [--storage runs] [--seeds 0 1 2] [--plan]
 """
 
-from experiments.sweeping import sweep_script
+from experiments.command.sweeps import sweep_script
 from genlib import ColourTransfer
 from tuning.sweep import Sweep
 

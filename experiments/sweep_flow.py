@@ -5,7 +5,7 @@ All settings make equally many updates; a spline's cost about half as much again
 python experiments/sweep_flow.py [--storage runs] [--seeds 0 1 2] [--plan]
 """
 
-from experiments.sweeping import sweep_script
+from experiments.command.sweeps import sweep_script
 from genlib import CouplingFlow
 from tuning.sweep import Sweep
 

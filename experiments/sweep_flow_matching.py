@@ -3,7 +3,7 @@
 python experiments/sweep_flow_matching.py [--storage runs] [--seeds 0 1 2] [--plan]
 """
 
-from experiments.sweeping import sweep_script
+from experiments.command.sweeps import sweep_script
 from genlib import FlowMatching
 from tuning.sweep import Sweep
 

@@ -5,7 +5,7 @@ The text is read from the data folder (GENLIB_DATA).
 python experiments/sweep_gpt.py [--storage runs] [--seeds 0 1 2] [--plan]
 """
 
-from experiments.sweeping import sweep_script
+from experiments.command.sweeps import sweep_script
 from genlib import TinyGPT
 from tuning.sweep import Sweep
 

@@ -6,7 +6,7 @@ folder (GENLIB_DATA) or downloaded.
 python experiments/sweep_vae.py [--storage runs] [--seeds 0 1 2] [--plan]
 """
 
-from experiments.sweeping import View, sweep_scripts
+from experiments.command.sweeps import View, sweep_scripts
 from genlib import ContinuousVAE, DiscreteVAE, JointVAE
 from tuning.sweep import Sweep
 

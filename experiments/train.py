@@ -1,6 +1,8 @@
 """Train one study, evaluate it and draw its figures; the same command again continues, or finds it done.
 
 python experiments/train.py STUDY [--preset report|best|tiny] [--FIELD value …] [--from RUN] [--storage runs]
+
+STUDY is a name of the list below, or the place of a class of your own: path/to/mine.py:Mine.
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ from typing import Annotated, Any
 
 import tyro
 
+from cluster.directory import Result, open_study
+from cluster.execution import execute
 from cluster.files import RunFailed
 from cluster.mirror import ui_command
+from cluster.needs import needs_of, train_needs
 from cluster.plan import Plan, probe
-from cluster.run import Origin, Result, Run, open_study, start_anew
+from cluster.run import Origin, Run, start_anew
 from cluster.stopping import on_stop
 from cluster.storage import find_run
-from experiments.console import Line, conclude, listener, metrics_table, print_lines, watching_run
-from experiments.exits import exit_with_a_sentence
-from experiments.launching import Options, begin, end
-from genlib import STUDIES, Diverged, InputError, Launch, Study
+from cluster.workers import Workers
+from experiments.command.console import Line, conclude, listener, metrics_table, print_lines, watching_run
+from experiments.command.exits import exit_with_a_sentence
+from experiments.command.options import Options, begin, end
+from genlib import STUDIES, Diverged, InputError, Launch, Study, find_study
 from genlib.checkpoint import checkpoints
 
 
@@ -31,31 +37,35 @@ class TrainOptions(Options):
 
     preset: str = "report"
     """The named set of fields that the others override."""
+    epochs: float | None = None
+    """How often the training data are gone through: another way to say --steps, where the data are finite."""
     origin: Annotated[str, tyro.conf.arg(name="from", metavar="RUN")] = ""
     """A run, by path or key, whose fields and state this one starts from: give --steps more."""
 
 
 def parse(arguments: list[str]) -> tuple[TrainOptions, Study[Any]]:
     """Options and the study, from the command line."""
-    kinds = {kind.title(): kind for kind in STUDIES}
+    titles = ", ".join(kind.title() for kind in STUDIES)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"{__doc__}\nstudies: {', '.join(kinds)}; `train.py STUDY --help` lists a study's fields.")
+        print(f"{__doc__}\nstudies: {titles}; `train.py STUDY --help` lists a study's fields.")
         sys.exit(0)
-    title, *rest = arguments
-    if title not in kinds:
-        raise InputError(f"unknown study '{title}': the studies are {', '.join(kinds)}.")
+    named, *rest = arguments
+    kind = find_study(named)
+    title = kind.title()
     if "-h" in rest or "--help" in rest:
         with suppress(SystemExit):  # tyro ends the program after a help text; there are two to print
             tyro.cli(TrainOptions, args=["--help"], prog=f"train.py {title}")
-        tyro.cli(kinds[title], args=["--help"], prog=f"train.py {title}")
+        tyro.cli(kind, args=["--help"], prog=f"train.py {title}")
     options, rest = tyro.cli(TrainOptions, args=rest, return_unknown_args=True)
-    base = kinds[title].preset(options.preset)
+    base = kind.preset(options.preset)
     if options.origin:
         base = open_study(find_run(options.origin, options.root))
-        if type(base) is not kinds[title]:
+        if type(base) is not kind:
             raise InputError(f"{options.origin} is a run of {base.title()}: give that study, or another run.")
-    study: Study[Any] = tyro.cli(kinds[title], args=rest, default=base, prog=title)
-    return options, study
+    study: Study[Any] = tyro.cli(kind, args=rest, default=base, prog=title)
+    if options.epochs is not None and "--steps" in rest:
+        raise InputError("--epochs and --steps are two words for one thing: give one of them.")
+    return options, study if options.epochs is None else study.lasting(options.epochs)
 
 
 def origin_of(options: TrainOptions, study: Study[Any]) -> Origin | None:
@@ -80,9 +90,10 @@ def main(arguments: list[str]) -> None:
     run = Run(study, options.root, origin=origin_of(options, study))
     if options.plan:
         have = _resources()
-        told = Plan(1, 1, group, have, probe([study], launch)).check()
+        needed = tuple(need.title() for need in needs_of([study]))
+        plan = Plan(1, 1, group, have, probe([study], launch), needed).check()
         print_lines(options.console, {"run": str(run.path), "status": run.result().status})
-        options.console.print("\n".join(told.lines()), highlight=False, soft_wrap=True)
+        options.console.print("\n".join(plan.lines()), highlight=False, soft_wrap=True)
         return
     if group.most > 1:
         Plan(1, 1, group, _resources(), 0.0).check()
@@ -102,7 +113,8 @@ def _in_process(run: Run, options: TrainOptions) -> Result:
     line = Line()
     with on_stop(lambda name: run.mark("KILLED", f"stopped by {name}")):
         try:
-            run.execute(options.launch, listener(run.study, line), any_device=options.any_device)
+            listen = listener(run.study, line)
+            execute(run, Workers(), listen, device=options.device, figures=True, any_device=options.any_device)
         except (Diverged, RunFailed) as error:
             line.clear()
             return run.result()._replace(status="FAILED", message=str(error))
@@ -123,6 +135,7 @@ def _on_workers(run: Run, options: TrainOptions) -> Result:
         ray_session(verbose=options.verbose),
         watching_run(run) if not options.verbose else nullcontext(),
     ):
+        train_needs([run.study], run.storage)
         return execute_with_workers(run, options.group, any_device=options.any_device)
 
 

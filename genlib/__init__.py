@@ -8,29 +8,33 @@ Example:
     20
 """
 
+from genlib.catalogue import CATALOGUE, STUDIES, Entry, Views, views_of
 from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from genlib.claims import Claim, Finding, judge
+from genlib.claims import Claim, Finding, weigh
+from genlib.drawing import Drawing
 from genlib.draws import Draws
 from genlib.errors import CheckpointDamaged, CheckpointError, Diverged, InputError
+from genlib.fitting import fit
 from genlib.history import History
+from genlib.needs import needed
+from genlib.own import find_study
 from genlib.state import State
-from genlib.studies import (
-    STUDIES,
-    ColourTransfer,
-    ContinuousVAE,
-    CouplingFlow,
-    DiscreteVAE,
-    FlowMatching,
-    JointVAE,
-    PointDiffusion,
-    SpiralDiffusion,
-    TinyGPT,
-)
-from genlib.study import Data, Drawing, Evaluation, Loss, Study, setting
-from genlib.training import Launch, Progress, Trained, fit, start, train
+from genlib.studies.autoencoders.continuous import ContinuousVAE
+from genlib.studies.autoencoders.discrete import DiscreteVAE
+from genlib.studies.autoencoders.joint import JointVAE
+from genlib.studies.colour_transfer.study import ColourTransfer
+from genlib.studies.coupling_flow.study import CouplingFlow
+from genlib.studies.digit_judge.study import DigitJudge
+from genlib.studies.flow_matching.study import FlowMatching
+from genlib.studies.point_diffusion.study import PointDiffusion
+from genlib.studies.spiral_diffusion.study import SpiralDiffusion
+from genlib.studies.tiny_gpt.study import TinyGPT
+from genlib.study import Data, Evaluation, Loss, Study, setting
+from genlib.training import Launch, Progress, Trained, start, train
 
 __version__ = "0.4.0"
 __all__ = [
+    "CATALOGUE",
     "STUDIES",
     "CheckpointDamaged",
     "CheckpointError",
@@ -39,10 +43,12 @@ __all__ = [
     "ContinuousVAE",
     "CouplingFlow",
     "Data",
+    "DigitJudge",
     "DiscreteVAE",
     "Diverged",
     "Drawing",
     "Draws",
+    "Entry",
     "Evaluation",
     "Finding",
     "FlowMatching",
@@ -58,12 +64,16 @@ __all__ = [
     "Study",
     "TinyGPT",
     "Trained",
+    "Views",
     "checkpoints",
+    "find_study",
     "fit",
-    "judge",
     "load_checkpoint",
+    "needed",
     "save_checkpoint",
     "setting",
     "start",
     "train",
+    "views_of",
+    "weigh",
 ]

@@ -7,15 +7,12 @@ verdict comes from a paired 95 % t-interval over seeds: *supported* when the who
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from genlib.study import Study
+from genlib.intervals import mean_interval
+from genlib.study import Study
 
 Verdict = Literal["supported", "refuted", "undecided"]
 
@@ -58,29 +55,17 @@ class Finding:
         )
 
 
-def judge(claim: Claim, effects: Sequence[float]) -> Finding:
+def weigh(claim: Claim, effects: Sequence[float]) -> Finding:
     """The verdict on a claim from one effect per seed.
 
     Example:
-        >>> judge(Claim("more is better", (), lambda runs: 0.0, "gain"), [0.9, 1.0, 1.1]).verdict
+        >>> weigh(Claim("more is better", (), lambda runs: 0.0, "gain"), [0.9, 1.0, 1.1]).verdict
         'supported'
     """
-    mean, low, high = interval(effects)
+    mean, low, high = mean_interval(effects)
     verdict: Verdict = "undecided"
     if low > claim.margin:
         verdict = "supported"
     elif high < claim.margin:
         verdict = "refuted"
     return Finding(claim, tuple(map(float, effects)), mean, low, high, verdict)
-
-
-def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean and Student t-interval of a few independent values; (−∞, ∞) around fewer than two."""
-    from scipy.stats import t as student
-
-    array = np.asarray(values, dtype=float)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return mean, -math.inf, math.inf
-    half = float(student.ppf((1 + confidence) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
-    return mean, mean - half, mean + half

@@ -12,10 +12,11 @@ import math
 import numbers
 from collections.abc import Iterable
 from dataclasses import Field, field, fields
-from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from genlib.errors import InputError
+
+TYPES = "_types"
 
 
 def setting(
@@ -42,6 +43,11 @@ def setting(
 def is_evaluation(declared: Field[Any]) -> bool:
     """True where the field looks at a trained model, False where it makes one."""
     return bool(declared.metadata.get("evaluation", False))
+
+
+def evaluation_fields(cls: type) -> list[str]:
+    """The fields that only look at a trained model."""
+    return [declared.name for declared in fields(cls) if is_evaluation(declared)]
 
 
 def allowed(cls: type, name: str) -> str:
@@ -89,9 +95,11 @@ def coerce(cls: type, name: str, value: Any) -> Any:
     return values if get_origin(hint) is tuple else values[0]
 
 
-@cache
 def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+    """The types of the fields, kept on the class, for one that is sent elsewhere leaves its module's names behind."""
+    if TYPES not in cls.__dict__:
+        setattr(cls, TYPES, get_type_hints(cls))
+    return dict(cls.__dict__[TYPES])
 
 
 def _scalar(kind: type, value: Any) -> Any:

@@ -31,8 +31,8 @@ class State:
         return model.eval()
 
     def result(self) -> Any:
-        """The same as a copy on the CPU, where it is evaluated whatever it was trained on."""
-        return copy.deepcopy(self.finished()).cpu()
+        """The same as a copy, which later updates do not touch; where it was trained it is evaluated too."""
+        return copy.deepcopy(self.finished())
 
     def advance(self, decay: float) -> None:
         """Count an update and let the average follow; it warms up, so that the initial weights are soon forgotten."""

@@ -1,7 +1,8 @@
-"""A study: what is trained, measured and drawn. It knows nothing of where it runs.
+"""A study: what is trained and measured. It knows nothing of where it runs.
 
 A study is a frozen dataclass whose fields are the hyperparameters; a handful of methods say the rest. To write one,
-subclass `Study`, declare fields with `setting(...)` and a docstring under each, and answer the methods below.
+subclass `Study`, declare fields with `setting(...)` and a docstring under each, and answer the methods below. Figures
+and claims look at a study from above: `genlib.catalogue` says which belong to it.
 """
 
 from __future__ import annotations
@@ -11,24 +12,18 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genlib.claims import Claim
 from genlib.draws import Draws
 from genlib.errors import InputError
-from genlib.history import History
 from genlib.settings import coerce, is_evaluation, refuse_unknown, setting
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Model = TypeVar("Model", bound=nn.Module)
-Kind = TypeVar("Kind", bound="Study[Any]")
 Tensors = dict[str, Tensor]
 
 
@@ -52,13 +47,6 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
     samples: dict[str, np.ndarray]
     tables: dict[str, list[dict[str, Any]]]
-
-
-class Drawing(NamedTuple):
-    """A figure and the arrays it shows."""
-
-    figure: Figure
-    arrays: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +83,7 @@ class Study(Generic[Model]):
     validate_every: int = setting(500, low=1)
     """Updates between validations; the last update is always validated."""
 
-    def __new__(cls: type[Kind], *args: Any, **given: Any) -> Kind:
+    def __new__(cls, *args: Any, **given: Any) -> Self:
         refuse_unknown(cls, given)
         return super().__new__(cls)
 
@@ -105,17 +93,16 @@ class Study(Generic[Model]):
         self.check()
 
     @classmethod
-    def preset(cls: type[Kind], name: str = "report", /, **overrides: Any) -> Kind:
-        """The study with a named set of fields, some of them overridden."""
+    def preset(cls, name: str = "report", /, **overrides: Any) -> Self:
+        """The study with a named set of fields, some of them overridden; `epochs` is another way to say `steps`."""
         if name not in cls.presets:
             raise InputError(f"{cls.__name__} has no preset '{name}': it has {', '.join(cls.presets)}.")
-        refuse_unknown(cls, overrides)
-        return cls(**{**cls.presets[name], **overrides})
+        return cls(**cls.presets[name]).with_fields(overrides)
 
     @classmethod
     def title(cls) -> str:
         """The study's name on the command line: the class name in kebab case."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+        return title_of(cls.__name__)
 
     # -- what a study answers ------------------------------------------------------------------------------------------
 
@@ -155,18 +142,22 @@ class Study(Generic[Model]):
         """The log-density of points under a finished model, in nats."""
         raise InputError(f"{self.title()} has no density: it cannot score points.")
 
-    def figures(self, model: Model, history: History) -> dict[str, Drawing]:
-        """The figures of a finished run, by name."""
-        raise NotImplementedError
-
     def example(self) -> tuple[Tensor, ...]:
         """Arguments for one call of the model, for export and signature."""
         raise NotImplementedError
 
-    @classmethod
-    def claims(cls) -> tuple[Claim, ...]:
-        """What the study should show."""
-        return ()
+    def needs(self) -> dict[str, Study[Any]]:
+        """Studies whose trained models this one is trained with (a teacher), by name. They make it what it is."""
+        return {}
+
+    def evaluation_needs(self) -> dict[str, Study[Any]]:
+        """Studies whose trained models it is only measured with (a judge), by name. They make its evaluation."""
+        return {}
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of training data in an epoch; None where every batch is drawn afresh, so that there are no epochs."""
+        return len(next(iter(self.data().train.values()), ())) or None
 
     def checksums(self) -> dict[str, str]:
         """SHA-256 of the files that the data come from, by name; none where data are drawn."""
@@ -174,9 +165,9 @@ class Study(Generic[Model]):
 
     # -- what follows from the fields ----------------------------------------------------------------------------------
 
-    def draws(self, stream: str, step: int = 0, *, device: torch.device | str = "cpu") -> Draws:
-        """This study's randomness for one purpose."""
-        return Draws(self.seed, stream, step, device=device)
+    def draws(self, stream: str, step: int = 0, *, device: torch.device | str | None = None) -> Draws:
+        """This study's randomness for one purpose, on a device or on torch's default one."""
+        return Draws(self.seed, stream, step, device=device or torch.get_default_device())
 
     def optimizer(self, model: Model) -> torch.optim.Optimizer:
         """Adam, fused into one kernel per step."""
@@ -189,12 +180,38 @@ class Study(Generic[Model]):
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
+    @property
+    def epochs(self) -> float | None:
+        """How often the training data are gone through in `steps`; None where there are no epochs."""
+        rows = self.rows
+        return self.steps * self.batch_size / rows if rows else None
+
+    def with_fields(self, fields: Mapping[str, Any], /) -> Self:
+        """The study with some fields changed; `epochs` stands for as many `steps` as go through the data so often."""
+        if "epochs" not in fields:
+            refuse_unknown(type(self), fields)
+            return replace(self, **fields)
+        others = {name: value for name, value in fields.items() if name != "epochs"}
+        return self.with_fields(others).lasting(fields["epochs"])
+
+    def lasting(self, epochs: float) -> Self:
+        """The study with as many `steps` as go through the training data so often."""
+        name, rows = type(self).__name__, self.rows
+        if rows is None:
+            raise InputError(f"{name}.epochs: got {epochs!r}; this study draws fresh data for every batch: give steps.")
+        if isinstance(epochs, bool) or not isinstance(epochs, (int, float)) or not 0 < epochs < math.inf:
+            raise InputError(f"{name}.epochs: got {epochs!r}; allowed is a number above 0.")
+        return replace(self, steps=math.ceil(epochs * rows / self.batch_size - 1e-9))
+
     def identity(self) -> dict[str, Any]:
-        """What makes this run this run: name, version, training fields, data. Evaluation fields only look at it."""
+        """What makes this run this run: name, version, training fields, data, the models it is trained with.
+
+        Evaluation fields only look at it, and where its class is written does not matter.
+        """
         training = {f.name: getattr(self, f.name) for f in fields(self) if not is_evaluation(f)}
         identity = {"study": type(self).__name__, "version": self.version, "fields": training}
-        files = self.checksums()
-        return identity | ({"files": files} if files else {})
+        files, needs = self.checksums(), places(self.needs())
+        return identity | ({"files": files} if files else {}) | ({"needs": needs} if needs else {})
 
     def key(self) -> str:
         """The identity as a short hash. It follows from the study's name, never from the place of its file."""
@@ -207,6 +224,21 @@ class Study(Generic[Model]):
         return asdict(self)
 
 
+def places(studies: Mapping[str, Study[Any]]) -> dict[str, str]:
+    """Where in a storage the runs of some studies are, by name: what is recorded of a need."""
+    return {name: f"{study.title()}/{study.key()}" for name, study in studies.items()}
+
+
+def title_of(name: str) -> str:
+    """A class name in kebab case.
+
+    Example:
+        >>> title_of("PointDiffusion"), title_of("TinyGPT")
+        ('point-diffusion', 'tiny-gpt')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
 def recorded_name(text: str) -> str:
     """The name of a study as a record has it: 0.4.0 wrote the place of its file before it.
 
@@ -217,4 +249,4 @@ def recorded_name(text: str) -> str:
     return text.rpartition(":")[2]
 
 
-__all__ = ["Data", "Drawing", "Evaluation", "Loss", "Study", "Tensors", "setting"]
+__all__ = ["Data", "Evaluation", "Loss", "Study", "Tensors", "setting"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -20,11 +20,12 @@ from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 import torch
 from torch import nn
 
+from genlib.drawing import Draw, Drawing
 from genlib.draws import DefaultGenerators, Draws
 from genlib.errors import Diverged, InputError
 from genlib.history import History
 from genlib.state import State
-from genlib.study import Drawing, Evaluation, Loss, Study, Tensors
+from genlib.study import Evaluation, Loss, Study, Tensors
 
 S = TypeVar("S", bound=Study[Any])
 
@@ -102,7 +103,7 @@ def start(study: Study[Any], launch: Launch | None = None) -> State:
 
 def train(
     study: Study[Any], state: State | None = None, *, until: int | None = None, launch: Launch | None = None
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Train a study, from the start or from a state, to its last update or to update `until`.
 
     Yields wherever a metric is due (losses every `log_every` updates, as means over them; validation every
@@ -170,30 +171,31 @@ def train(
 
 @dataclass
 class Trained(Generic[S]):
-    """A finished run in memory: the study, the model to look at, what was reported on the way."""
+    """A finished run in memory: the study, the model to look at, what was reported on the way.
+
+    Arguments:
+        device: where the model is, and where it is measured and drawn.
+        draw: what makes its figures; `genlib.catalogue` knows which belongs to a study.
+    """
 
     study: S
     model: Any
     history: History
     cpu_seconds: float = math.nan
+    device: str = "cpu"
+    draw: Draw | None = None
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The study's full metrics."""
-        return self.study.evaluate(self.model, self.study.draws("evaluate"))
+        with torch.device(self.device):
+            return self.study.evaluate(self.model, self.study.draws("evaluate"))
 
     @cached_property
     def figures(self) -> dict[str, Drawing]:
         """The study's figures."""
-        return self.study.figures(self.model, self.history)
-
-
-def fit(study: S, launch: Launch | None = None) -> Trained[S]:
-    """Train a study to its end and keep what a notebook wants of it."""
-    state, history = start(study, launch), History()
-    for progress in train(study, state, launch=launch):
-        history.append(progress.step, progress.metrics)
-    return Trained(study, state.result(), history, state.cpu_seconds)
+        with torch.device(self.device):
+            return self.draw(self.study, self.model, self.history) if self.draw else {}
 
 
 def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:

@@ -10,13 +10,15 @@ if "GENLIB_DATA" not in os.environ:  # the judge of digits is made once for all 
     os.environ["GENLIB_DATA"] = tempfile.mkdtemp(prefix="genlib-data-")
     atexit.register(shutil.rmtree, os.environ["GENLIB_DATA"], ignore_errors=True)
 
+import support.typecheck  # the hook looks it up by name
 from jaxtyping import install_import_hook
 
 SHAPED = ["genlib.data", "genlib.nets", "genlib.methods", "genlib.metrics", "genlib.figures"]
-install_import_hook(SHAPED, "typecheck.checked")
+install_import_hook(SHAPED, f"{support.typecheck.__name__}.checked")
 
 import pytest
 import torch
+from support.variants import every_tiny
 
 from genlib import STUDIES
 
@@ -39,34 +41,20 @@ def session():
         yield
 
 
-VARIANTS = {
-    "point-diffusion by class": ("point-diffusion", {"classes": 5, "label_dropout": 0.2, "ema_decay": 0.9}),
-    "point-diffusion best": ("point-diffusion", {"points": 0, "denoiser": "preconditioned", "weighting": "edm"}),
-    "point-diffusion best by class": ("point-diffusion", {"points": 0, "classes": 5, "batch_size": 60}),
-    "coupling-flow spline by class": ("coupling-flow", {"coupling": "spline", "classes": 5, "fourier_features": 3}),
-    "flow-matching best by class": (
-        "flow-matching",
-        {"velocity": "preconditioned", "times": "late", "classes": 5, "label_dropout": 0.2, "fourier_features": 3},
-    ),
-    "flow-matching optimal": ("flow-matching", {"pairing": "optimal", "classes": 5, "solver": "adaptive"}),
-    "continuous-vae binary": ("continuous-vae", {"pixels": "binary", "binarised": "afresh", "beta_warmup": 4}),
-    "colour-transfer best": (
-        "colour-transfer",
-        {"generator": "matrix", "critic_rate": 0.5, "identity_weight": 1.0, "pool": 12, "noise": 0.3},
-    ),
-    "tiny-gpt tied byte pairs": ("tiny-gpt", {"tokeniser": "byte_pairs", "vocabulary": 300, "tied": True}),
-    "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
-}
-
-
-def every_tiny():
-    """By name: every study's tiny preset, and variants that exercise what the presets leave off."""
-    by_title = {kind.title(): kind for kind in STUDIES}
-    plain = {title: (title, {}) for title in by_title}
-    return {name: by_title[title].preset("tiny", **fields) for name, (title, fields) in (plain | VARIANTS).items()}
-
-
 @pytest.fixture(params=every_tiny())
 def tiny(request):
     """Each of them, in turn."""
     return every_tiny()[request.param]
+
+
+def pytest_collection_modifyitems(items):
+    """With several processes (pytest-xdist) one of them has Ray, and tests that share a fixture of their module have
+    the same one; the others go to whichever is free.
+    """
+    for item in items:
+        known = item.session._fixturemanager
+        fixtures = [found for name in item.fixturenames for found in known.getfixturedefs(name, item) or ()]
+        if "session" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif any(fixture.scope == "module" for fixture in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))

@@ -1,24 +1,84 @@
-"""Ray Tune, kept quiet: it places the trials, stops the hopeless ones, and asks Optuna for settings."""
+"""Runs a sweep by Ray Tune, kept quiet: it places the trials, stops the hopeless ones, and asks Optuna for settings."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
+from cluster.directory import read_result
+from cluster.needs import train_needs
+from cluster.parcel import pack, unpack
 from cluster.plan import Plan
-from cluster.session import quiet, resources
-from tuning.driver import Driver
+from cluster.session import probe_storage, quiet, ray_session, resources
+from cluster.stopping import on_stop
+from cluster.storage import open_storage
+from genlib import InputError
+from genlib.own import refuse_while_importing
+from tuning.driver import Driver, Setting
 from tuning.space import training_axes
+from tuning.sweep import Placement, Sweep, Swept, check
 from tuning.trial import execute_trial
 
-Setting = dict[str, Any]
+
+def run_sweep(
+    sweep: Sweep, placement: Placement, watch: Callable[[Driver], Any] | None = None, *, checked: bool = False
+) -> Swept:
+    """Run a sweep to the end, or on from where it was.
+
+    Arguments:
+        watch: a context that shows how it goes.
+        checked: the caller has done that already.
+    """
+    refuse_while_importing()
+    if not checked:
+        check(sweep, placement)
+    open_storage(placement.storage)
+    driver = Driver(sweep, placement)
+    with (
+        driver.holding(),
+        ray_session(placement.cpus, verbose=placement.verbose),
+        on_stop(driver.settle),  # after Ray, which sets a handler of its own
+    ):
+        probe_storage(placement.storage)
+        train_needs(sweep.studies(), placement.storage, evaluated=sweep.evaluates)
+        with watch(driver) if watch else nullcontext():
+            _search(driver)
+            _confirm(driver)
+        return driver.swept()
 
 
-def tune_settings(driver: Driver, asked: list[tuple[Setting, int]], *, stopping: bool = True) -> None:
+def _search(driver: Driver) -> None:
+    """Every setting, under the first seed."""
+    if driver.sweep.search == "optuna":
+        _tune_by_optuna(driver)
+    else:
+        _tune_settings(driver, [(setting, driver.sweep.seeds[0]) for setting in driver.sweep.settings()])
+
+
+def _confirm(driver: Driver) -> None:
+    """The best settings, under the other seeds."""
+    sweep = driver.sweep
+    settings = [
+        setting
+        for key, (setting, seed) in driver.tried.items()
+        if key not in driver.stopped and read_result(driver.run(setting, seed).path).status == "FINISHED"
+    ]
+    if sweep.confirm:
+        varied = [name for name in sweep.space if name not in sweep.looks[0]]
+        best = [{name: row.fields[name] for name in varied} for row in driver.swept().rows]
+        settings = [setting for n, setting in enumerate(best) if setting not in best[:n]][: sweep.confirm]
+    if sweep.seeds[1:] and settings:
+        asked = [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
+        _tune_settings(driver, asked, stopping=False)
+
+
+def _tune_settings(driver: Driver, asked: list[tuple[Setting, int]], *, stopping: bool = True) -> None:
     """Run these settings, each under its seed, in this order."""
     for setting, seed in asked:
         driver.add(setting, seed)
@@ -26,18 +86,16 @@ def tune_settings(driver: Driver, asked: list[tuple[Setting, int]], *, stopping:
     _fit(driver, {"run": tune.grid_search(list(known))}, known, None, len(asked), stopping)
 
 
-def tune_by_optuna(driver: Driver) -> None:
+def _tune_by_optuna(driver: Driver) -> None:
     """Let Optuna propose settings, after those that an earlier driver of this sweep was given."""
     try:
         import optuna
         from ray.tune.search.optuna import OptunaSearch
     except ImportError as error:
-        from genlib import InputError
-
         raise InputError("search 'optuna' needs the optuna package: pip install 'genlib[optuna]'.") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sweep = driver.sweep
-    space = {
+    space: dict[str, Any] = {
         name: tune.choice(values) if isinstance(values, list) else values
         for name, values in training_axes(sweep.study, sweep.space).items()
     }
@@ -49,7 +107,7 @@ def tune_by_optuna(driver: Driver) -> None:
 
 
 def _at_once(driver: Driver, runs: int) -> int:
-    plan = Plan(runs, 1, driver.launching.workers, resources(), 0.0).check()
+    plan = Plan(runs, 1, driver.placement.workers, resources(), 0.0).check()
     return max(1, plan.at_once)
 
 
@@ -60,12 +118,13 @@ def _fit(
     if driver.seconds_left == 0:
         return
     quiet()
-    sweep, launching, epoch = driver.sweep, driver.launching, driver.epoch
-    stopped = frozenset(driver.stopped)
+    sweep, placement, epoch = driver.sweep, driver.placement, driver.folder.epoch
+    parcel = pack((sweep, placement, frozenset(driver.stopped)))
     stops = stopping and sweep.stopping != "none"
     sign = 1 if sweep.study.objective[1] == "min" else -1
 
     def trial(config: Setting) -> None:
+        sweep, placement, stopped = unpack(parcel)
         setting, seed = known[config["run"]] if "run" in config else (config, sweep.seeds[0])
         study = sweep.with_setting(setting, seed)
         last = {"key": study.key(), "step": 0, "objective": 0.0}
@@ -75,14 +134,14 @@ def _fit(
             ray.tune.report(dict(last))
 
         found = execute_trial(
-            study, sweep=sweep, launching=launching, driver=epoch,
+            study, sweep=sweep, placement=placement, driver=epoch,
             report=report if stops else None, stopped=study.key() in stopped,
         )  # fmt: skip
         ray.tune.report({**last, "ended": True, "value": float("nan"), **found})
 
-    many = launching.workers.most > 1
+    many = placement.workers.most > 1
     # A trial whose workers compute elsewhere must not hold what they need: no CPU at all, only a sliver of memory.
-    each = {"memory": 2.0**20} if many else {"CPU": launching.workers.cpus, "GPU": launching.workers.gpus}
+    each = {"memory": 2.0**20} if many else {"CPU": placement.workers.cpus, "GPU": placement.workers.gpus}
     with tempfile.TemporaryDirectory(prefix="genlib-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(trial, each),

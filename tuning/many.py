@@ -15,6 +15,8 @@ import ray
 
 from cluster.files import RunFailed
 from cluster.lease import Lease, exit_when_lapsed, wait_for_lapse
+from cluster.needs import lending_from, train_needs
+from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan, words
 from cluster.run import Run, kill_unfinished
 from cluster.session import available, probe_storage, ray_session
@@ -22,7 +24,8 @@ from cluster.stopping import on_stop
 from cluster.storage import open_storage
 from cluster.workers import Workers
 from genlib import Study
-from tuning.gathering import Gathering
+from genlib.own import importable, refuse_while_importing
+from tuning.folder import SweepFolder
 
 
 class Done(NamedTuple):
@@ -38,22 +41,25 @@ def run_many(
     storage: str | Path,
     work: Callable[[Run], Any],
     *,
-    gathered: Gathering | None = None,
+    gathered: SweepFolder | None = None,
     workers: Workers | None = None,
     cpus: int | None = None,
+    evaluated: bool = True,
 ) -> Iterator[Done]:
     """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest.
 
     Arguments:
         gathered: where all runs go, instead of a folder for each study.
+        evaluated: whether `work` evaluates them, for which they may need models that training does without.
     """
+    refuse_while_importing()
     workers = workers or Workers()
-    distinct = list(dict.fromkeys(studies))
+    distinct = list(dict.fromkeys(map(importable, studies)))
     for study in distinct:
         workers.check(study)
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
     storage = open_storage(Path(storage).absolute())
-    runs = {study: Run(study, storage, sweep=gathered.folder.name if gathered else None) for study in distinct}
+    runs = {study: Run(study, storage, sweep=gathered.path.name if gathered else None) for study in distinct}
 
     def settle(name: str) -> None:
         kill_unfinished(list(runs.values()), f"stopped by {name}")
@@ -66,14 +72,16 @@ def run_many(
         _driving(storage) as driver,
     ):
         probe_storage(storage)
+        train_needs(distinct, storage, evaluated=evaluated)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
-        waiting, running = distinct[::-1], {}
+        waiting = distinct[::-1]
+        running: dict[Any, Study[Any]] = {}
         began = time.monotonic()
         while waiting or running:
             while waiting and len(running) < at_once:
                 study = waiting.pop()
                 needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
-                running[_work.options(**needs).remote(runs[study], work, str(driver))] = study
+                running[_work.options(**needs).remote(pack((runs[study], work)), str(driver))] = study
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             study = running.pop(ready)
             try:
@@ -103,10 +111,12 @@ def _driving(storage: Path) -> Iterator[Path]:
 
 
 @ray.remote(max_retries=3)
-def _work(run: Run, work: Callable[[Run], Any], driver: str) -> Any:
+def _work(parcel: Parcel, driver: str) -> Any:
     import torch
 
     torch.set_num_threads(1)
+    run, work = unpack(parcel)
     with exit_when_lapsed(Path(driver), 1):
         wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
-        return work(run)
+        with lending_from(run.storage):
+            return work(run)

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from genlib import InputError, Study
-from genlib.settings import coerce, is_evaluation, refuse_unknown
+from genlib.settings import coerce, evaluation_fields, refuse_unknown
 
 Space = Mapping[str, Any]
 
 
 def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
     """The space with every value checked: lists of values, and distributions."""
-    refuse_unknown(type(study), space)
+    refuse_unknown(type(study), [name for name in space if name != "epochs"])
+    if {"epochs", "steps"} <= set(space):
+        raise InputError("the space varies 'epochs' and 'steps', which are two words for one thing: keep one of them.")
     found: dict[str, list[Any] | Domain] = {}
     for name, asked in space.items():
         if name == "seed":
@@ -35,7 +36,7 @@ def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
         elif isinstance(values, Sequence) and not isinstance(values, str):
             if not values:
                 raise InputError(f"the space gives '{name}' no values: name at least one.")
-            found[name] = [coerce(type(study), name, value) for value in values]
+            found[name] = [_checked(study, name, value) for value in values]
         else:
             raise InputError(
                 f"the space gives '{name}' {values!r}: give a list of values, or one of Ray Tune's spaces."
@@ -45,10 +46,13 @@ def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
 
 def looks(study: Study[Any], space: Space) -> list[dict[str, Any]]:
     """Every setting of the evaluation fields in the space; a single empty one where it has none."""
-    found = {name: values for name, values in axes(study, space).items() if name in _evaluation_fields(study)}
-    for name, values in found.items():
+    found: dict[str, list[Any]] = {}
+    for name, values in axes(study, space).items():
+        if name not in evaluation_fields(type(study)):
+            continue
         if isinstance(values, Domain):
             raise InputError(f"'{name}' only looks at a trained model: give it a list of values, not a distribution.")
+        found[name] = values
     return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
 
 
@@ -68,7 +72,7 @@ def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, see
     for _ in range(100 * runs):
         setting = {name: values[random.integers(len(values))] for name, values in lists.items()}
         setting |= {name: _plain(domain.sample(random_state=random)) for name, domain in drawn.items()}
-        setting = {name: getattr(replace(study, **setting), name) for name in setting}
+        setting = {name: _checked(study, name, value) for name, value in setting.items()}
         if setting not in found:
             found.append(setting)
         if len(found) == runs:
@@ -78,7 +82,7 @@ def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, see
 
 def training_axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
     """The axes that make the model."""
-    return {name: values for name, values in axes(study, space).items() if name not in _evaluation_fields(study)}
+    return {name: values for name, values in axes(study, space).items() if name not in evaluation_fields(type(study))}
 
 
 def as_words(space: Space) -> dict[str, list[str]]:
@@ -99,21 +103,25 @@ def as_words(space: Space) -> dict[str, list[str]]:
 def _checked_domain(study: Study[Any], name: str, domain: Domain) -> Domain:
     if isinstance(domain, Categorical):
         for value in domain.categories:
-            coerce(type(study), name, value)
+            _checked(study, name, value)
     elif isinstance(domain, Integer):
-        coerce(type(study), name, domain.lower)
-        coerce(type(study), name, domain.upper - 1)
+        _checked(study, name, domain.lower)
+        _checked(study, name, domain.upper - 1)
     elif isinstance(domain, Float):
-        coerce(type(study), name, domain.sample(random_state=np.random.default_rng(0)))  # an integer field refuses it
+        _checked(study, name, domain.sample(random_state=np.random.default_rng(0)))  # an integer field refuses it
         for end in (domain.lower, domain.upper):
-            coerce(type(study), name, end)
+            _checked(study, name, end)
     else:
         raise InputError(f"the space gives '{name}' a function: its range cannot be checked; use a distribution.")
     return domain
 
 
-def _evaluation_fields(study: Study[Any]) -> set[str]:
-    return {declared.name for declared in fields(study) if is_evaluation(declared)}
+def _checked(study: Study[Any], name: str, value: Any) -> Any:
+    """A value as its field has it; `epochs` stands for steps, so it is tried on the study."""
+    if name != "epochs":
+        return coerce(type(study), name, value)
+    study.lasting(value)
+    return value
 
 
 def _plain(value: Any) -> Any:

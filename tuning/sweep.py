@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.evaluations import evaluation_fields
+from cluster.directory import Result
+from cluster.needs import needs_of
 from cluster.plan import Plan, probe
-from cluster.run import Result
 from cluster.session import available
 from cluster.workers import Workers
 from genlib import InputError, Study
+from genlib.needs import lending, untrained
+from genlib.own import adopt, importable
+from genlib.settings import evaluation_fields
 from tuning.space import Space, axes, looks, settings
 
 Search = Literal["grid", "random", "optuna"]
@@ -47,6 +50,8 @@ class Sweep:
     minutes: float = 0.0
 
     def __post_init__(self) -> None:
+        adopt(type(self.study))
+        object.__setattr__(self, "study", importable(self.study))
         axes(self.study, self.space)
         looks(self.study, self.space)
         if not self.slug or self.slug in (self.study.title(), "artifacts"):
@@ -62,7 +67,7 @@ class Sweep:
             replace(self.study, seed=seed)
         for setting in self.settings():
             for look in self.looks:
-                replace(self.study, **setting, **look)
+                self.study.with_fields(setting | look)
 
     @property
     def evaluates(self) -> bool:
@@ -87,7 +92,13 @@ class Sweep:
 
     def with_setting(self, setting: dict[str, Any], seed: int | None = None) -> Study[Any]:
         """The study to train, with the first of its looks."""
-        return replace(self.study, **setting, **self.looks[0], seed=self.seeds[0] if seed is None else seed)
+        first = self.seeds[0] if seed is None else seed
+        return self.study.with_fields(setting | self.looks[0] | {"seed": first})
+
+    def studies(self) -> list[Study[Any]]:
+        """Every study to train that is known beforehand, under the first seed, with every one of its looks."""
+        known = self.settings() or [{}]
+        return [self.with_setting(setting).with_fields(look) for setting in known for look in self.looks]
 
     def better(self, values: Sequence[float]) -> float:
         """The best of some values; one that is no number is none."""
@@ -96,7 +107,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Launching:
+class Placement:
     """Where and how the runs of a sweep are executed."""
 
     storage: Path
@@ -130,10 +141,10 @@ class Swept:
     folder: Path
 
 
-def plan(sweep: Sweep, launching: Launching) -> Plan:
+def plan(sweep: Sweep, placement: Placement) -> Plan:
     """What the sweep would run, once it is known that it can."""
-    check(sweep, launching)
-    have = available(launching.cpus)
+    check(sweep, placement)
+    have = available(placement.cpus)
     known = sweep.settings() or [{}] * sweep.runs
     confirmed = min(sweep.confirm or len(known), len(known))
     studies = [sweep.with_setting(setting) for setting in known]
@@ -141,15 +152,16 @@ def plan(sweep: Sweep, launching: Launching) -> Plan:
     more = len(sweep.seeds) - 1
     seconds = per_seed * (1 + more * confirmed / max(1, len(known)))
     runs = len(known) + more * confirmed
-    return Plan(runs, len(sweep.looks), launching.workers, have, seconds).check()
+    needed = [study.title() for study in needs_of(sweep.studies(), evaluated=sweep.evaluates)]
+    return Plan(runs, len(sweep.looks), placement.workers, have, seconds, tuple(needed)).check()
 
 
-def check(sweep: Sweep, launching: Launching) -> None:
+def check(sweep: Sweep, placement: Placement) -> None:
     """Refuse what cannot work before anything is touched."""
-    Plan(1, len(sweep.looks), launching.workers, available(launching.cpus), 0.0).check()
+    Plan(1, len(sweep.looks), placement.workers, available(placement.cpus), 0.0).check()
     for setting in sweep.settings() or [{}]:
-        launching.workers.check(sweep.with_setting(setting))
-    if launching.workers.most > 1 and sweep.stopping != "none":
+        placement.workers.check(sweep.with_setting(setting))
+    if placement.workers.most > 1 and sweep.stopping != "none":
         raise InputError("runs on several workers are not stopped early: use one worker, or stopping none.")
     known = metric_names(sweep)
     if sweep.metric not in known:
@@ -160,10 +172,17 @@ def metric_names(sweep: Sweep) -> set[str]:
     """What the study measures, from the smallest look at an untrained model."""
     study = sweep.with_setting((sweep.settings() or [{}])[0])
     model = study.model().eval().requires_grad_(False)
+    with lending(untrained):  # names need no training
+        return _measured(sweep, study, model)
+
+
+def _measured(sweep: Sweep, study: Study[Any], model: Any) -> set[str]:
     if not sweep.evaluates:
         return {"loss", *study.validate(model, study.draws("validate"))}
     small = {
-        name: value for name, value in type(study).preset("tiny").fields().items() if name in evaluation_fields(study)
+        name: value
+        for name, value in type(study).preset("tiny").fields().items()
+        if name in evaluation_fields(type(study))
     }
     tiny = replace(study, **small)
     return {*tiny.evaluate(model, tiny.draws("evaluate")).metrics, "cpu_seconds", "updates_per_cpu_second"}

@@ -6,25 +6,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from cluster.directory import read_result
 from cluster.execution import execute
 from cluster.lease import Fenced, Held, exit_when_lapsed, wait_for_lapse
-from cluster.run import Run, read_result
+from cluster.run import Run
 from genlib import Progress, Study
-from tuning.sweep import Launching, Sweep
+from tuning.sweep import Placement, Sweep
 
 
 def execute_trial(
     study: Study[Any],
     *,
     sweep: Sweep,
-    launching: Launching,
+    placement: Placement,
     driver: int,
     report: Callable[[int, float], None] | None,
     stopped: bool,
 ) -> dict[str, Any]:
     """One run, in the trial's own process or on workers of its own; what it reached, whatever happened."""
-    folder = launching.storage / sweep.slug
-    run = Run(study, launching.storage, sweep=sweep.slug)
+    folder = placement.storage / sweep.slug
+    run = Run(study, placement.storage, sweep=sweep.slug)
     views = [replace(study, **look) for look in sweep.looks]
     objective = study.objective[0]
 
@@ -44,8 +45,8 @@ def execute_trial(
                 wait_for_lapse(run.path / "lease")
                 try:
                     metrics = execute(
-                        run, launching.workers, listen, device=launching.device, looks=views,
-                        evaluation=sweep.evaluates, any_device=launching.any_device,
+                        run, placement.workers, listen, device=placement.device, looks=views,
+                        evaluation=sweep.evaluates, any_device=placement.any_device,
                     )  # fmt: skip
                     break
                 except Held:

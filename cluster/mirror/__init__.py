@@ -5,7 +5,9 @@ started beside the first run, outlives a killed one until its status is settled 
 `MLFLOW_TRACKING_URI` the store is a SQLite file inside the storage folder.
 
     process.py   the process: one at a time, when it looks, when it ends
-    bring.py     one pass over the directories, and the cursor that remembers what is shown
+    bring.py     one pass over the directories
+    runs.py      a run directory as an MLflow run; sweeps.py, a sweep as the parent of its runs
+    cursor.py    what is shown already
     store.py     MLflow itself: looked up before created, sent twice without harm
     model.py     the trained model, exported
 """
@@ -18,11 +20,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from cluster.files import Damaged, read_json, scrubbed
 from cluster.lease import is_alive
 from cluster.record import ROOT
 from genlib import InputError
+from genlib.own import adopted, provenance
 
 FOLDER, CURSOR = ".mirror", "shown.json"
 
@@ -82,11 +86,16 @@ def refuse_unusable(storage: Path) -> str | None:
 def start_mirror(storage: Path, *, again: bool = False) -> None:
     """Start the process if none is alive. It is nobody's child, so that it survives whoever started it.
 
+    Studies of a user's own that this process was handed are named to it: one that does not know them, and so cannot
+    export their models, is replaced.
+
     Arguments:
         again: in place of one that is alive, and from nothing: everything is looked up and sent once more.
     """
     folder = mirror_folder(storage)
-    if is_alive(folder / "lease") and not again:
+    found = [provenance(kind) for kind in adopted().values()]
+    own = [one.place for one in found if one and one.place]
+    if is_alive(folder / "lease") and not again and set(own) <= set(_state(folder).get("own", ())):
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -94,7 +103,7 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     with open(folder / "log.txt", "a") as log:
         subprocess.run(
             [sys.executable, "-S", "-E", "-c", orphan, sys.executable, "-m", "cluster.mirror", str(storage),
-             *(["again"] if again else [])],
+             *(["--again"] if again else []), *own],
             env=os.environ
             | {"MLFLOW_TRACKING_URI": tracking_uri(storage), "PYTHONPATH": path}
             | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -107,10 +116,7 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
     asked, folder = time.time(), mirror_folder(storage)
     started = 0.0
     while time.time() - asked < seconds:
-        try:
-            state = read_json(folder / "state.json")
-        except (FileNotFoundError, Damaged):
-            state = {}
+        state = _state(folder)
         if state.get("began", 0) > asked:
             if not state["error"]:
                 return None
@@ -121,3 +127,11 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
             started = time.time()
         time.sleep(0.1)
     return f"the mirror is not done yet: see {folder / 'log.txt'}."
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """What the process says of itself."""
+    try:
+        return read_json(folder / "state.json")
+    except (FileNotFoundError, Damaged):
+        return {}

@@ -1,4 +1,4 @@
-"""`python -m cluster.mirror STORAGE`."""
+"""`python -m cluster.mirror STORAGE [--again] [PLACE …]`; a place is a user's own study, `/path/to/mine.py:Mine`."""
 
 import sys
 from pathlib import Path
@@ -6,4 +6,5 @@ from pathlib import Path
 from cluster.mirror.process import mirror_until_done
 
 if __name__ == "__main__":
-    mirror_until_done(Path(sys.argv[1]), again=sys.argv[2:] == ["again"])
+    storage, *words = sys.argv[1:]
+    mirror_until_done(Path(storage), again="--again" in words, own=[word for word in words if word != "--again"])

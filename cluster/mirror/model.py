@@ -8,10 +8,16 @@ from typing import Any
 
 import torch
 
+from cluster.directory import open_run
 from cluster.mirror.store import Store
 from cluster.record import packages
-from cluster.run import open_run
 from genlib import InputError
+
+
+def shown_model(store: Store, run: str) -> str:
+    """The id of a run's model in MLflow; empty where it has none."""
+    outputs = store.client.get_run(run).outputs
+    return str(outputs.model_outputs[0].model_id) if outputs and outputs.model_outputs else ""
 
 
 def show_model(store: Store, run: str, path: Path) -> str:
@@ -19,9 +25,9 @@ def show_model(store: Store, run: str, path: Path) -> str:
     import mlflow.pytorch
     from mlflow.entities import LoggedModelOutput
 
-    shown = store.client.get_run(run)
-    if shown.outputs and shown.outputs.model_outputs:
+    if shown_model(store, run):
         return ""
+    shown = store.client.get_run(run)
     try:
         trained = open_run(path)
     except InputError as error:  # a damaged checkpoint: the next command on the run mends it
@@ -58,6 +64,10 @@ def _signature(model: Any, example: tuple[torch.Tensor, ...]) -> Any:
     with torch.no_grad():
         out = model(*example)
     names = list(inspect.signature(model.forward).parameters)
-    ins = [TensorSpec(t.numpy().dtype, (-1, *t.shape[1:]), name) for t, name in zip(example, names, strict=False)]
-    outs = [TensorSpec(t.numpy().dtype, (-1, *t.shape[1:])) for t in ([out] if isinstance(out, torch.Tensor) else [])]
+    ins: list[Any] = [
+        TensorSpec(t.numpy().dtype, (-1, *t.shape[1:]), name) for t, name in zip(example, names, strict=False)
+    ]
+    outs: list[Any] = [
+        TensorSpec(t.numpy().dtype, (-1, *t.shape[1:])) for t in ([out] if isinstance(out, torch.Tensor) else [])
+    ]
     return ModelSignature(inputs=Schema(ins), outputs=Schema(outs) if outs else None)

@@ -6,33 +6,42 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.directory import has_writer
 from cluster.files import write_json
 from cluster.lease import Held, Lease, is_alive
 from cluster.mirror import CURSOR, mirror_folder
-from cluster.run import has_writer
 from cluster.storage import run_folders, sweep_folders
+from genlib import InputError, find_study
 
 LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
 """Seconds between looks; how long it stays when all is shown; the longest pause while MLflow does not answer; and how
 long it tries when nothing runs any more: after that the next command, or `experiments/mirror.py`, takes it up again."""
 
 
-def mirror_until_done(storage: Path, *, again: bool = False) -> None:
-    """Bring MLflow up to date until nothing lives and nothing is left to show."""
+def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] = ()) -> None:
+    """Bring MLflow up to date until nothing lives and nothing is left to show.
+
+    Arguments:
+        again: take over from one that is alive, and begin from nothing.
+        own: places of users' own studies, whose models are then exported too; take over from one without them.
+    """
     folder = mirror_folder(storage)
+    known = [place for place in own if _is_found(place)]
+    over = again or bool(known)
     while True:
         try:
-            lease = Lease.claim(folder / "lease", force=again)
+            lease = Lease.claim(folder / "lease", force=over)
         except Held:
             return
         if again:
             (folder / CURSOR).unlink(missing_ok=True)
-        again = False
+        again = over = False
         lease.keep()
         try:
-            _work(storage, lease)
+            _work(storage, lease, known)
         finally:
             lease.release()
         # A run that began just now saw this process alive and started none: look once more.
@@ -52,7 +61,7 @@ def something_lives(storage: Path) -> bool:
     )
 
 
-def _work(storage: Path, lease: Lease) -> None:
+def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
     from cluster.mirror.bring import Mirror
 
     os.nice(19)
@@ -74,7 +83,8 @@ def _work(storage: Path, lease: Lease) -> None:
             mirror = None  # what it remembers may be wrong
         lives = True
         try:
-            write_json(mirror_folder(storage) / "state.json", {"began": began, "ended": time.time(), "error": error})
+            state = {"began": began, "ended": time.time(), "error": error, "own": list(own)}
+            write_json(mirror_folder(storage) / "state.json", state)
             lives = something_lives(storage)
         except OSError as failure:  # a full disk, a storage that is away: it may come back
             error = error or str(failure)
@@ -84,3 +94,13 @@ def _work(storage: Path, lease: Lease) -> None:
             return
         wait = pause(time.time() - began, error, wait)
         time.sleep(wait)
+
+
+def _is_found(place: str) -> bool:
+    """Whether an own study is where it was said to be; its runs are shown without it too, but for the model."""
+    try:
+        find_study(place)
+    except InputError as error:
+        sys.stderr.write(f"{time.ctime()} {error}\n")
+        return False
+    return True

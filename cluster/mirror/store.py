@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import time
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,6 +67,8 @@ class Store:
                     if self.client.get_experiment_by_name(name) is None:
                         raise
                 found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise RuntimeError(f"MLflow has made the experiment {name} and does not find it")
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             self._experiments[name] = found.experiment_id
@@ -84,8 +87,8 @@ class Store:
 
     def find(self, experiment: str, key: str) -> str | None:
         """The run of this key, if there is one; a second one, born of a lost answer, is deleted."""
-        found = self.client.search_runs([self.experiment(experiment)], f"tags.`{KEY}` = '{key}'", max_results=100)
-        found = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        there = self.client.search_runs([self.experiment(experiment)], f"tags.`{KEY}` = '{key}'", max_results=100)
+        found = sorted(there, key=lambda run: (run.info.start_time, run.info.run_id))
         for extra in found[1:]:
             self.client.delete_run(extra.info.run_id)
         return found[0].info.run_id if found else None
@@ -105,9 +108,9 @@ class Store:
         """Parameters; a longer one than MLflow takes is cut, and said so: `study.json` has the whole."""
         from mlflow.entities import Param
 
-        told = " … (whole in study.json)"
+        cut = " … (whole in study.json)"
         texts = {safe(name): str(value) for name, value in params.items()}
-        listed = [Param(k, v if len(v) <= LONGEST else v[: LONGEST - len(told)] + told) for k, v in texts.items()]
+        listed = [Param(k, v if len(v) <= LONGEST else v[: LONGEST - len(cut)] + cut) for k, v in texts.items()]
         for first in range(0, len(listed), 100):
             self.client.log_batch(run, params=listed[first : first + 100])
 
@@ -150,6 +153,18 @@ class Store:
         ]
         if inputs:
             self.client.log_inputs(run, datasets=inputs)
+
+    def needs(self, run: str, name: str, place: str, model: str) -> None:
+        """A trained model that a run works with: the exported one as its input where there is one, and a tag."""
+        from mlflow.entities import LoggedModelInput
+
+        if model:
+            self.client.log_inputs(run, models=[LoggedModelInput(model)])
+        self.tags(run, {f"genlib.needs.{name}": place})
+
+    def retire(self, run: str, key: str) -> None:
+        """Another run has this key from now on."""
+        self.tags(run, {KEY: f"{key} until {time.time():.0f}", "genlib.replaced": "yes"})
 
     def folder(self, run: str, folder: Path, *, leave_out: Sequence[str] = ()) -> None:
         """Every file of a folder, under its own name."""

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
-from genlib.claims import interval
 from genlib.figures.style import CLASSES, INK, panels, styled
+from genlib.intervals import mean_interval
 
 MARKS = "osD^vPX*"
 
@@ -40,7 +40,7 @@ def comparison(
             if not points:
                 continue  # stopped early, say
             color, xs = CLASSES[k % len(CLASSES)], [place for place, _ in points]
-            means, lows, highs = zip(*(interval(found) for _, found in points), strict=True)
+            means, lows, highs = zip(*(mean_interval(found) for _, found in points), strict=True)
             ax.plot(xs, means, MARKS[k % 8] + "-", color=color, ms=5, label=str(line))
             if math.isfinite(max(highs)):
                 ax.vlines(xs, [max(low, 1e-12) for low in lows], highs, color=color, lw=1.2)

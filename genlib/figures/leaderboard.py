@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from genlib.claims import interval
 from genlib.figures.style import CLASSES, INK, panels, styled
+from genlib.intervals import mean_interval
 
 MARKS = "osD^vPX*"
 Line = Mapping[float, Sequence[float]]
@@ -63,7 +63,7 @@ def quality(
 
 def _draw(ax: Axes, line: Line, k: int, label: str) -> None:
     places = sorted(line)
-    means, lows, highs = zip(*(interval(line[place]) for place in places), strict=True)
+    means, lows, highs = zip(*(mean_interval(line[place]) for place in places), strict=True)
     ax.plot(places, means, MARKS[k % 8] + "-", color=CLASSES[k % len(CLASSES)], ms=5, label=label)
     if math.isfinite(max(highs)):
         ax.vlines(places, lows, highs, color=CLASSES[k % len(CLASSES)], lw=1.2)

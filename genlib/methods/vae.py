@@ -28,6 +28,11 @@ class Posterior(NamedTuple):
     log_variance: Float[Tensor, "n d"]
     logits: Float[Tensor, "n v k"]
 
+    @property
+    def middle(self) -> tuple[Tensor, Tensor]:
+        """The most probable code."""
+        return self.mean, one_hot(self.logits.argmax(-1), self.logits.shape[-1])
+
 
 class VAE(nn.Module):
     """Encoder and decoder, perceptrons that mirror each other.
@@ -61,8 +66,7 @@ class VAE(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """The reconstruction, from the middle of the posterior."""
-        posterior = self.encode(x)
-        return self.decode(posterior.mean, one_hot(posterior.logits.argmax(-1), self.categories)).sigmoid()
+        return self.decode(*self.encode(x).middle).sigmoid()
 
     def encode(self, x: Float[Tensor, "n c h w"]) -> Posterior:
         """The posterior of every image."""

@@ -1,12 +1,15 @@
-"""The figure that every study with a training and a validation loss has."""
+"""The figure that every study with a training loss has."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from genlib.drawing import Drawing
 from genlib.figures import curves
 from genlib.history import History
-from genlib.study import Drawing
+from genlib.study import Study
 
 
 def draw_loss(history: History, *, label: str, training: str | None = "loss", floor: float | None = None) -> Drawing:
@@ -24,3 +27,8 @@ def draw_loss(history: History, *, label: str, training: str | None = "loss", fl
     return Drawing(
         figure, {"training": np.column_stack((steps, losses)), "validation": np.column_stack((at, validation))}
     )
+
+
+def draw(study: Study[Any], model: Any, history: History) -> dict[str, Drawing]:
+    """The losses alone: the figure of a study that brings none of its own."""
+    return {"loss": draw_loss(history, label="loss")}

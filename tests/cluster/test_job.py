@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.directory import read_result
 from cluster.files import read_json
-from cluster.run import read_result
 from cluster.storage import run_folders
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

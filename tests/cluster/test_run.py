@@ -1,21 +1,17 @@
-"""A run is a directory: resumed, never done twice, opened again, one journal line per report, one writer."""
+"""A run is resumed, never done twice, opened again, and its directory holds what it should."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cluster.files import Damaged, read_json, sealed, unsealed, write_json
-from cluster.journal import Journal, read_rows
-from cluster.lease import Fenced, Held, Lease, is_alive, read_holder
-from cluster.run import Origin, Run, open_run, read_result, start_anew
-from cluster.storage import find_run, open_storage, run_folders
-from genlib import InputError, Launch, PointDiffusion
+from cluster.directory import open_run, read_result
+from cluster.files import read_json, sealed, unsealed, write_json
+from cluster.journal import read_rows
+from cluster.run import Origin, Run, start_anew
+from cluster.storage import run_folders
+from genlib import InputError, PointDiffusion
 from genlib.checkpoint import checkpoints
 
 STUDY = PointDiffusion.preset("tiny", steps=40)
@@ -268,183 +264,8 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     run.train()
     about = read_json(run.path / "study.json")
     write_json(run.path / "study.json", {**about, "format": 99})
-    with pytest.raises(InputError, match="of format 99; this genlib reads format 1"):
+    with pytest.raises(InputError, match="of format 99; this genlib reads format 2"):
         run.train()
     write_json(run.path / "study.json", {**about, "version": 99})
     with pytest.raises(InputError, match="made by version 99 of point-diffusion"):
         open_run(run.path)
-
-
-def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
-    run = Run(STUDY, tmp_path)
-    run.train()
-    assert find_run(run.key[:5], tmp_path) == run.path
-    with pytest.raises(InputError, match="there is no run zzz"):
-        find_run("zzz", tmp_path)
-
-
-# -- the lease ---------------------------------------------------------------------------------------------------------
-
-
-def in_another_process(code, *arguments, **pipes):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **pipes
-    )
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from cluster.lease import Lease
-lease = Lease.claim(Path(sys.argv[1])); lease.keep(); print("held", flush=True); time.sleep(60)
-"""
-
-
-def test_a_living_writer_is_not_disturbed_and_a_dead_one_is_replaced(tmp_path):
-    with in_another_process(HOLD, tmp_path) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(Held, match=f"process {other.pid} on .* is writing"):
-            Lease.claim(tmp_path)
-        assert is_alive(tmp_path)
-        other.kill()
-    assert not is_alive(tmp_path)
-    assert Lease.claim(tmp_path).epoch == 2
-
-
-def test_who_was_taken_over_cannot_write_any_more(tmp_path):
-    first = Lease.claim(tmp_path / "lease")
-    orphan = Journal(tmp_path / "journal", first)
-    orphan.append(10, {"loss": 1.0})
-    second = Lease.claim(tmp_path / "lease", force=True)
-    with pytest.raises(Fenced):
-        orphan.append(20, {"loss": 0.5})
-    heir = Journal(tmp_path / "journal", second)
-    heir.append(20, {"loss": 0.25})
-    # Even what the orphan wrote between its last look and its write does not count:
-    with open(tmp_path / "journal" / "00000001.jsonl", "a") as file:
-        file.write(sealed({"step": 20, "time": 0.0, "metrics": {"loss": 9.0}}) + "\n")
-    assert [(row["step"], row["metrics"]["loss"]) for row in read_rows(tmp_path / "journal")] == [(10, 1.0), (20, 0.25)]
-
-
-CLAIM = """
-import sys, time
-from pathlib import Path
-from cluster.lease import Held, Lease
-folder, ready, go = map(Path, sys.argv[1:])
-ready.touch()
-while not go.exists():
-    time.sleep(0.001)
-try:
-    lease = Lease.claim(folder)
-except Held:
-    print("refused", flush=True)
-else:
-    lease.keep()
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_of_many_claimers_one_gets_the_lease(tmp_path):
-    ready, go = [tmp_path / f"ready-{k}" for k in range(6)], tmp_path / "go"
-    others = [in_another_process(CLAIM, tmp_path / "lease", at, go, stdin=subprocess.PIPE) for at in ready]
-    while not all(at.exists() for at in ready):
-        assert all(other.poll() is None for other in others)
-        time.sleep(0.01)
-    go.touch()
-    said = [other.stdout.readline().strip() for other in others]
-    for other in others:
-        other.communicate()
-    assert sorted(said) == ["held", *["refused"] * 5]
-
-
-def test_a_lease_that_was_released_is_nobodys(tmp_path):
-    lease = Lease.claim(tmp_path)
-    lease.keep()
-    assert read_holder(tmp_path)["pid"] == os.getpid()
-    lease.release()
-    assert read_holder(tmp_path) is None
-    assert Lease.claim(tmp_path).epoch == 2
-
-
-def test_a_heartbeat_from_elsewhere_counts_for_twenty_seconds(tmp_path):
-    tmp_path.joinpath("00000001.json").write_text(json.dumps({"epoch": 1, "host": "elsewhere", "pid": 1, "started": 0}))
-    assert is_alive(tmp_path)
-    old = time.time() - 30
-    os.utime(tmp_path / "00000001.json", (old, old))
-    assert not is_alive(tmp_path)
-
-
-# -- the journal -------------------------------------------------------------------------------------------------------
-
-
-def journal(folder, force=True):
-    return Journal(folder / "journal", Lease.claim(folder / "lease", force=force))
-
-
-def seen(folder):
-    return [(row["step"], row["metrics"]["loss"]) for row in read_rows(folder / "journal")]
-
-
-def test_a_half_written_line_does_not_count(tmp_path):
-    first = journal(tmp_path)
-    first.append(10, {"loss": 1.0})
-    first.append(20, {"loss": 0.5})
-    path = tmp_path / "journal" / "00000001.jsonl"
-    with open(path, "a") as file:
-        file.write('{"step": 30, "metr')
-    assert seen(tmp_path) == [(10, 1.0), (20, 0.5)]
-    second = journal(tmp_path)
-    assert second.last_step == 20
-    second.append(20, {"loss": 9.0})
-    second.append(30, {"loss": 0.25})
-    assert seen(tmp_path) == [(10, 1.0), (20, 0.5), (30, 0.25)]
-
-
-def test_a_flipped_bit_is_noticed_and_what_follows_is_written_again(tmp_path):
-    first = journal(tmp_path)
-    for step in (10, 20, 30):
-        first.append(step, {"loss": 1 / step})
-    path = tmp_path / "journal" / "00000001.jsonl"
-    path.write_text(path.read_text().replace('"step": 20', '"step": 21'))
-    assert [step for step, _ in seen(tmp_path)] == [10]
-    second = journal(tmp_path)
-    for step in (10, 20, 30):
-        second.append(step, {"loss": 1 / step})
-    assert [step for step, _ in seen(tmp_path)] == [10, 20, 30]
-
-
-def test_a_lost_end_leaves_no_gap(tmp_path):
-    first = journal(tmp_path)
-    for step in (10, 20):
-        first.append(step, {"loss": 1.0})
-    journal(tmp_path).append(30, {"loss": 1.0})
-    path = tmp_path / "journal" / "00000001.jsonl"
-    path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")  # step 20 is gone, 30 stands behind a gap
-    assert [step for step, _ in seen(tmp_path)] == [10]
-    third = journal(tmp_path)
-    third.append(20, {"loss": 1.0})
-    third.append(30, {"loss": 1.0})
-    assert [step for step, _ in seen(tmp_path)] == [10, 20, 30]
-
-
-def test_numbers_that_are_none_survive_json(tmp_path):
-    journal(tmp_path).append(10, {"loss": float("inf"), "gap": float("nan")})
-    (row,) = read_rows(tmp_path / "journal")
-    assert row["metrics"]["loss"] == float("inf")
-    assert row["metrics"]["gap"] != row["metrics"]["gap"]
-    json.loads((tmp_path / "journal" / "00000001.jsonl").read_text().splitlines()[1], parse_constant=pytest.fail)
-
-
-def test_json_files_notice_a_changed_digit(tmp_path):
-    write_json(tmp_path / "a.json", {"nll": 1.5})
-    assert read_json(tmp_path / "a.json") == {"nll": 1.5}
-    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("1.5", "1.6"))
-    with pytest.raises(Damaged):
-        read_json(tmp_path / "a.json")
-
-
-def test_a_storage_knows_itself(tmp_path):
-    mark = read_json(open_storage(tmp_path / "runs") / "storage.json")
-    assert read_json(open_storage(tmp_path / "runs") / "storage.json") == mark
-    assert Launch().device == "cpu"

@@ -74,10 +74,10 @@ def test_what_would_fail_again_is_not_tried_again(tmp_path, session):
 
 @pytest.mark.slow
 def test_trials_with_workers_of_their_own_do_not_wait_for_each_other(tmp_path, session):
-    from tuning.driver import run_sweep
-    from tuning.sweep import Launching, Sweep
+    from tuning.engine import run_sweep
+    from tuning.sweep import Placement, Sweep
 
     sweep = Sweep(name="wide", study=TINY, space={"schedule": ["exp3", "exp5"]}, metric="nll")
-    swept = run_sweep(sweep, Launching(tmp_path, workers=Workers(2, 2)))
+    swept = run_sweep(sweep, Placement(tmp_path, workers=Workers(2, 2)))
     assert [result.status for result in swept.results] == ["FINISHED"] * 2
     assert len(swept.rows) == 2

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from cluster.directory import open_run, read_result
 from cluster.journal import last_row
-from cluster.run import Run, open_run, read_result
+from cluster.run import Run
 from genlib import STUDIES, ColourTransfer, InputError, PointDiffusion, TinyGPT
 
 ROOT = Path(__file__).parents[2]
@@ -193,7 +194,7 @@ def test_text_is_generated_and_scored(tmp_path, capsys):
 
 
 def test_of_several_sweeps_the_best_settings_come_best_first():
-    from experiments.sweeping import View, _best_of_each
+    from experiments.command.sweeps import View, _best_of_each
     from tuning.sweep import Measured, Sweep, Swept
 
     study = PointDiffusion.preset("tiny")

@@ -6,10 +6,11 @@ import time
 from collections import Counter
 
 import pytest
-from evidence import assert_same_run, dice, faults, replay
+from support.evidence import assert_same_run, dice, faults, replay
 
+from cluster.directory import open_run
 from cluster.files import read_json
-from cluster.run import Run, open_run
+from cluster.run import Run
 from genlib import PointDiffusion
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -5,7 +5,15 @@ import signal
 import subprocess
 
 import pytest
-from evidence import ROOT, assert_same_run, finish, launch, mlflow_equals_journal, storage_with_its_mirror, wait_for
+from support.evidence import (
+    ROOT,
+    assert_same_run,
+    finish,
+    launch,
+    mlflow_equals_journal,
+    storage_with_its_mirror,
+    wait_for,
+)
 
 from cluster.journal import last_row
 from cluster.run import Run

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
-from evidence import (
+from support.evidence import (
     ROOT,
     assert_same_run,
     dice,
@@ -22,11 +22,12 @@ from evidence import (
     storage_with_its_mirror,
     wait_for,
 )
-from mlflow_server import server_in
+from support.mlflow_server import server_in
 
+from cluster.directory import read_result
 from cluster.files import read_json
 from cluster.journal import last_row
-from cluster.run import Run, read_result
+from cluster.run import Run
 from genlib import PointDiffusion
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -274,7 +275,7 @@ def test_a_killed_train_worker_comes_back_by_itself(tmp_path, record_property):
 
 
 SWEEP = """
-from experiments.sweeping import sweep_script
+from experiments.command.sweeps import sweep_script
 from genlib import PointDiffusion
 from tuning.sweep import Sweep
 

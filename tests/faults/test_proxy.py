@@ -4,9 +4,9 @@ import time
 from collections import Counter
 
 import pytest
-from evidence import SEED, dice, faults, mlflow_equals_journal, mlflow_runs, replay
-from mlflow_server import server_in
-from proxy import proxy_to
+from support.evidence import SEED, dice, faults, mlflow_equals_journal, mlflow_runs, replay
+from support.mlflow_server import server_in
+from support.proxy import proxy_to
 
 from cluster.journal import read_rows
 from cluster.mirror.bring import Mirror

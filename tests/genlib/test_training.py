@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from conftest import every_tiny
+from support.variants import every_tiny
 
 from genlib import (
     Diverged,

@@ -20,8 +20,8 @@ import pytest
 from cluster.mirror.bring import Mirror
 from cluster.run import Run
 from genlib import PointDiffusion
-from tuning.driver import run_sweep
-from tuning.sweep import Launching, Sweep
+from tuning.engine import run_sweep
+from tuning.sweep import Placement, Sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def shown(tmp_path_factory, session):
     sweep = Sweep(
         name="tiny sweep", study=STUDY, space={"schedule": ["exp3", "exp5"], "sampling_steps": [2, 8]}, metric="nll"
     )
-    run_sweep(sweep, Launching(storage))
+    run_sweep(sweep, Placement(storage))
     Run(replace(STUDY, seed=7), storage).execute()
     mirror = Mirror(storage)
     mirror.bring_everything()

@@ -6,7 +6,8 @@ All are held as bytes; `colours` makes coloured digits of grey ones, in batches,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -34,12 +35,65 @@ class Labelled(NamedTuple):
     x: UInt8[Tensor, "n c h w"]
     y: Int64[Tensor, " n"]
 
+    def rows(self, chosen: Int64[Tensor, " m"]) -> Labelled:
+        """Some of them."""
+        return Labelled(self.x[chosen], self.y[chosen])
 
-class Images(NamedTuple):
-    """A data set."""
+    def to(self, device: torch.device | str) -> Labelled:
+        """The same on a device."""
+        return Labelled(self.x.to(device), self.y.to(device))
 
-    train: Labelled
-    test: Labelled
+
+Part = Literal["validation", "evaluation", "test"]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set: images to train on, and test images, of which a fifth is there to choose by, the others to report.
+
+    It is read, and its files are verified, when the first image is asked for.
+
+    Raises:
+        InputError: its files are missing or damaged and cannot be had; the sentence says which go where.
+    """
+
+    name: ImageName
+
+    @property
+    def train(self) -> Labelled:
+        """The images to train on."""
+        return self._content[0]
+
+    @property
+    def test(self) -> Labelled:
+        """All test images, in the order of their file."""
+        return self._content[1]
+
+    @cached_property
+    def _content(self) -> tuple[Labelled, Labelled]:
+        with torch.device("cpu"):
+            return READERS[self.name]()
+
+    @cached_property
+    def order(self) -> dict[Part, Int64[Tensor, " n"]]:
+        """The test images' rows by part, shuffled once and for all: those of MNIST come in order of difficulty."""
+        rows = Draws(0, "held out").uniform(len(self.test.x)).argsort()
+        return {"validation": rows[: len(rows) // 5], "evaluation": rows[len(rows) // 5 :], "test": rows}
+
+    @property
+    def validation(self) -> Labelled:
+        """The fifth of the test images that anything may be chosen by."""
+        return self.test.rows(self.order["validation"])
+
+    @property
+    def evaluation(self) -> Labelled:
+        """The other test images, that results are reported on."""
+        return self.test.rows(self.order["evaluation"])
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The published checksums of its files, known without reading them; none for the digits, which need no file."""
+        return {source.path: f"md5:{source.md5}" for source in SOURCES.get(self.name, {}).values()}
 
 
 def _idx(folder: str, addresses: tuple[str, ...], files: dict[str, tuple[int, str]]) -> dict[str, Source]:
@@ -88,41 +142,18 @@ CIFAR10_ARCHIVE = Source(
 )
 
 
-@cache
-def images(name: ImageName) -> Images:
-    """A data set, verified; read once per process.
-
-    Raises:
-        InputError: its files are missing or damaged and cannot be had; the sentence says which go where.
-    """
-    readers: dict[str, Callable[[], Images]] = {
-        "digits": _digits,
-        "mnist": lambda: _idx_images(MNIST),
-        "fashion_mnist": lambda: _idx_images(FASHION_MNIST),
-        "cifar10": _cifar10,
-    }
-    return readers[name]()
+SOURCES: dict[str, dict[str, Source]] = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10}
 
 
 @cache
-def held_out(name: ImageName) -> dict[str, Int64[Tensor, " n"]]:
-    """Rows of the test images: a fifth to choose by (`validation`), the others to report (`evaluation`).
-
-    Shuffled once and for all: those of MNIST come in order of difficulty.
-    """
-    rows = Draws(0, "held out").uniform(len(images(name).test.x)).argsort()
-    return {"validation": rows[: len(rows) // 5], "evaluation": rows[len(rows) // 5 :], "test": rows}
+def images(name: ImageName) -> ImageSet:
+    """A data set by its name; read at most once per process."""
+    return ImageSet(name)
 
 
-def checksums(name: ImageName) -> dict[str, str]:
-    """The published checksums of a data set's files; none for the digits, which need no file."""
-    sources: dict[str, dict[str, Source]] = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10}
-    return {source.path: f"md5:{source.md5}" for source in sources.get(name, {}).values()}
-
-
-def _idx_images(sources: dict[str, Source]) -> Images:
+def _idx_images(sources: dict[str, Source]) -> tuple[Labelled, Labelled]:
     train, train_labels, test, test_labels = (read_idx(path) for path in _fetched(sources.values()))
-    return Images(_labelled(train[:, None], train_labels), _labelled(test[:, None], test_labels))
+    return (_labelled(train[:, None], train_labels), _labelled(test[:, None], test_labels))
 
 
 def _fetched(sources: Iterable[Source]) -> list[Path]:
@@ -135,12 +166,12 @@ def _fetched(sources: Iterable[Source]) -> list[Path]:
         raise InputError(f"{error}{also}") from error
 
 
-def _cifar10() -> Images:
+def _cifar10() -> tuple[Labelled, Labelled]:
     if not all((data_folder() / source.path).exists() for source in CIFAR10.values()):
         _unpack_cifar10()
     *train, test = (read_batch(fetch(source)) for source in CIFAR10.values())
     pixels, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    return Images(_labelled(pixels, labels), _labelled(*test))
+    return _labelled(pixels, labels), _labelled(*test)
 
 
 def _unpack_cifar10() -> None:
@@ -162,7 +193,7 @@ def _unpack_cifar10() -> None:
             target.with_name(f"{target.name}.part").replace(target)
 
 
-def _digits() -> Images:
+def _digits() -> tuple[Labelled, Labelled]:
     """1,797 handwritten digits of 8 × 8, three times as large with a margin of two; every fifth is for testing."""
     from sklearn.datasets import load_digits
 
@@ -172,10 +203,18 @@ def _digits() -> Images:
     x = (torch.nn.functional.pad(large, (2, 2, 2, 2)) * 255).round().to(torch.uint8)
     y = torch.from_numpy(found.target).long()
     test = torch.arange(len(x)) % 5 == 0
-    return Images(Labelled(x[~test], y[~test]), Labelled(x[test], y[test]))
+    return Labelled(x[~test], y[~test]), Labelled(x[test], y[test])
 
 
 def _labelled(pixels: np.ndarray, labels: np.ndarray) -> Labelled:
     if len(pixels) != len(labels):
         raise InputError(f"{len(pixels):,} images and {len(labels):,} labels do not belong together.")
     return Labelled(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))
+
+
+READERS: dict[ImageName, Callable[[], tuple[Labelled, Labelled]]] = {
+    "digits": _digits,
+    "mnist": lambda: _idx_images(MNIST),
+    "fashion_mnist": lambda: _idx_images(FASHION_MNIST),
+    "cifar10": _cifar10,
+}

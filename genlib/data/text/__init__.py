@@ -6,7 +6,8 @@ A text is split by position: the last part is held out. Tokenisers see the train
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 from genlib.data.files import Source, fetch
@@ -45,35 +46,55 @@ NAMES = (*SOURCES, "grammar")
 """Texts that have a name; any other is a file."""
 
 
-@cache
-def text(name: str) -> str:
-    """A text by its name (`alice`, `shakespeare`, `grammar`) or the path of a file.
+@dataclass(frozen=True)
+class Text:
+    """A text by its name (`alice`, `shakespeare`, `grammar`) or the path of a file; its end is held out.
+
+    It is read when its content is first asked for.
 
     Raises:
         InputError: there is none, it is empty, or it is not UTF-8.
     """
-    if name == "grammar":
-        return sentences(2_000)
-    path = fetch(SOURCES[name]) if name in SOURCES else Path(name).expanduser()
-    try:
-        found = path.read_bytes().decode()
-    except OSError as error:
-        known = ", ".join(NAMES)
-        raise InputError(f"{path} cannot be read ({error.strerror}): give one of {known}, or a file.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text (byte {error.start:,}): convert it first.") from error
-    if not found.strip():
-        raise InputError(f"{path} is empty: give a text.")
-    return found
+
+    name: str
+    share: float
+    """The part of it, at its end, that is held out."""
+
+    @cached_property
+    def whole(self) -> str:
+        """All of it."""
+        if self.name == "grammar":
+            return sentences(2_000)
+        return _read(fetch(SOURCES[self.name]) if self.name in SOURCES else Path(self.name).expanduser())
+
+    @cached_property
+    def _parts(self) -> tuple[str, str]:
+        return split(self.whole, self.share)
+
+    @property
+    def train(self) -> str:
+        """The beginning, to train on."""
+        return self._parts[0]
+
+    @property
+    def held_out(self) -> str:
+        """The end, to validate on."""
+        return self._parts[1]
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksum of its file; none of the grammar, which is no file."""
+        if self.name == "grammar":
+            return {}
+        if self.name in SOURCES:
+            return {SOURCES[self.name].path: f"md5:{SOURCES[self.name].md5}"}
+        return {Path(self.name).name: f"md5:{hashlib.md5(self.whole.encode()).hexdigest()}"}
 
 
-def checksums(name: str) -> dict[str, str]:
-    """The checksum of a text, by its file; none of the grammar, which is no file."""
-    if name == "grammar":
-        return {}
-    if name in SOURCES:
-        return {SOURCES[name].path: f"md5:{SOURCES[name].md5}"}
-    return {Path(name).name: f"md5:{hashlib.md5(text(name).encode()).hexdigest()}"}
+@cache
+def text(name: str, held_out: float = 0.1) -> Text:
+    """A text by its name or file; read at most once per process."""
+    return Text(name, held_out)
 
 
 def split(whole: str, held_out: float) -> tuple[str, str]:
@@ -85,3 +106,16 @@ def split(whole: str, held_out: float) -> tuple[str, str]:
     """
     end = len(whole) - round(len(whole) * held_out)
     return whole[:end], whole[end:]
+
+
+def _read(path: Path) -> str:
+    try:
+        found = path.read_bytes().decode()
+    except OSError as error:
+        known = ", ".join(NAMES)
+        raise InputError(f"{path} cannot be read ({error.strerror}): give one of {known}, or a file.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text (byte {error.start:,}): convert it first.") from error
+    if not found.strip():
+        raise InputError(f"{path} is empty: give a text.")
+    return found

@@ -90,7 +90,7 @@ def test_a_missing_file_is_downloaded_and_told(server):
 
 
 def test_a_script_shows_its_downloads(server, capsys):
-    from experiments.exits import exit_with_a_sentence
+    from experiments.command.exits import exit_with_a_sentence
 
     with exit_with_a_sentence():
         fetch(source(server))

@@ -105,10 +105,10 @@ def test_a_data_set_is_read_from_its_four_files(tmp_path, monkeypatch):
         path = zipped(tmp_path / f"{name}.gz", idx(array))
         content = path.read_bytes()
         sources[name] = Source(path.name, len(content), hashlib.md5(content).hexdigest(), ())
-    found = data._idx_images(sources)
-    assert found.train.x.shape == (7, 1, 28, 28)
-    assert found.test.y.tolist() == [0, 1]
-    assert found.train.x.dtype == torch.uint8
+    train, test = data._idx_images(sources)
+    assert train.x.shape == (7, 1, 28, 28)
+    assert test.y.tolist() == [0, 1]
+    assert train.x.dtype == torch.uint8
     for name in list(sources)[1:3]:
         (tmp_path / sources[name].path).unlink()
     with pytest.raises(InputError, match=r"train-labels.* is missing.*2 files of the set are missing: .*t10k-images"):
@@ -116,32 +116,35 @@ def test_a_data_set_is_read_from_its_four_files(tmp_path, monkeypatch):
 
 
 def test_what_is_held_out_is_split_once_and_shuffled():
-    rows = data.held_out("digits")
+    digits = data.images("digits")
+    rows = digits.order
     assert torch.equal(torch.cat((rows["validation"], rows["evaluation"])), rows["test"])
     assert rows["test"].sort().values.tolist() == list(range(360))
     assert len(rows["validation"]) == 72
     assert (rows["validation"] > 180).float().mean() == pytest.approx(0.5, abs=0.2)
+    assert torch.equal(digits.validation.x, digits.test.x[rows["validation"]])
+    assert torch.equal(digits.evaluation.y, digits.test.y[rows["evaluation"]])
 
 
 def test_the_digits_need_no_file():
     digits = data.images("digits")
     assert digits.train.x.shape == (1437, 1, 28, 28)
     assert digits.test.y.shape == (360,)
-    assert data.checksums("digits") == {}
+    assert digits.checksums == {}
     assert digits.train.x.float().mean() > 20
     assert (torch.bincount(digits.test.y) > 20).all()
 
 
 def test_checksums_are_the_published_ones_and_need_no_file(monkeypatch):
     monkeypatch.setenv("GENLIB_DATA", "/nowhere")
-    assert len(data.checksums("mnist")) == 4
-    assert len(data.checksums("cifar10")) == 6
+    assert len(data.images("mnist").checksums) == 4
+    assert len(data.images("cifar10").checksums) == 6
 
 
 @pytest.mark.parametrize(("name", "counts"), [("mnist", (60_000, 10_000)), ("fashion_mnist", (60_000, 10_000))])
 def test_the_official_files(name, counts):
     folder = Path(os.environ.get("GENLIB_DATA", ""))
-    if not all((folder / path).exists() for path in data.checksums(name)):
+    if not all((folder / path).exists() for path in data.images(name).checksums):
         pytest.skip("the official files are not here")
     found = data.images(name)
     assert (len(found.train.x), len(found.test.x)) == counts

@@ -33,17 +33,17 @@ def test_what_is_no_text_is_refused(tmp_path, content, said):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=said):
-        texts.text(str(path))
+        _ = texts.text(str(path)).whole
 
 
 def test_your_own_file_is_read_and_its_content_is_its_identity(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("déjà vu\n")
-    assert texts.text(str(path)) == "déjà vu\n"
-    first = texts.checksums(str(path))
+    assert texts.text(str(path)).whole == "déjà vu\n"
+    first = texts.text(str(path)).checksums
     path.write_text("jamais vu\n")
     texts.text.cache_clear()
-    assert texts.checksums(str(path)) != first
+    assert texts.text(str(path)).checksums != first
     assert list(first) == ["mine.txt"]
 
 
@@ -54,7 +54,7 @@ def test_a_text_is_split_by_position():
 def test_alice_is_who_she_was():
     if not (Path(os.environ["GENLIB_DATA"]) / "alice.txt").exists():
         pytest.skip("the text is not here")
-    assert len(set(texts.text("alice"))) == 71
+    assert len(set(texts.text("alice").whole)) == 71
 
 
 def test_a_book_is_cut_out_of_its_licence_and_verified(tmp_path, monkeypatch):

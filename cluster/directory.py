@@ -1,0 +1,96 @@
+"""What a run directory says: how the run stands, which study it is of, the trained model it holds.
+
+    study.json      the study, whole; source, data, packages, machine
+    lease/          who writes here
+    journal/        every metric once, in order
+    system/         what the machine did meanwhile
+    checkpoints/    the last two whole states, and the best
+    evaluations/<hash of the evaluation fields>/   metrics, samples, figures with their arrays
+    result.json     status and the default evaluation's metrics, written last
+
+A directory is data. Reading one imports nothing that its text names: only studies of the catalogue are built, and those
+that the process was handed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.files import Damaged, numbers, read_json
+from cluster.journal import read_history
+from cluster.lease import is_alive
+from cluster.record import rebuild
+from genlib import InputError, Study, Trained
+from genlib.checkpoint import checkpoints, load_checkpoint
+from genlib.fitting import finished
+from genlib.own import adopt
+
+DRIVER = "driver"
+"""Inside a run's directory: the lease of the process that drives its workers, where it has several."""
+
+
+class Result(NamedTuple):
+    """How a run stands: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or `NEW`; its metrics; what there is to say."""
+
+    key: str
+    path: Path
+    status: str
+    metrics: dict[str, float]
+    message: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"key": self.key, "path": str(self.path), "status": self.status, "metrics": self.metrics}
+
+
+def has_writer(path: Path) -> bool:
+    """Whether a living process writes the run, or drives workers that do."""
+    return is_alive(path / "lease") or is_alive(path / DRIVER)
+
+
+def read_result(path: Path) -> Result:
+    """How a run directory stands. Without a result and without a living writer it was killed."""
+    if not (path / "study.json").exists():
+        return Result(path.name, path, "NEW", {})
+    if has_writer(path):
+        try:
+            if read_json(path / "result.json")["status"] != "FINISHED":
+                raise FileNotFoundError  # of an earlier try
+        except (FileNotFoundError, Damaged):
+            return Result(path.name, path, "RUNNING", {})
+    try:
+        found = read_json(path / "result.json")
+    except FileNotFoundError:
+        return Result(path.name, path, "KILLED", {}, "it ended without a word")
+    except Damaged as error:
+        return Result(path.name, path, "KILLED", {}, str(error))
+    return Result(path.name, path, found["status"], numbers(found["metrics"]), found["message"])
+
+
+def open_study(path: str | Path) -> Study[Any]:
+    """The study of a run directory."""
+    path = Path(path)
+    try:
+        return rebuild(read_json(path / "study.json"), path)
+    except (FileNotFoundError, Damaged) as error:
+        raise InputError(f"{path} is no run directory: its study.json cannot be read.") from error
+
+
+def open_run(path: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
+    """A finished run's study, model and history, for a notebook.
+
+    Arguments:
+        own: classes of your own that it may be of, beside the studies of the catalogue.
+    """
+    for kind in own:
+        adopt(kind)
+    path = Path(path)
+    study = open_study(path)
+    found = checkpoints(path / "checkpoints")
+    if not found:
+        raise InputError(f"{path} holds no checkpoint yet: run its study first.")
+    state = load_checkpoint(found[-1], study)
+    if state.step < study.steps:
+        raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
+    return finished(study, state.result(), read_history(path / "journal"), state.cpu_seconds)

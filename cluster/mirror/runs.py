@@ -1,0 +1,228 @@
+"""Run directories in MLflow: each a run, and each evaluation of it beyond its default one a child of that."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from cluster.directory import read_result
+from cluster.evaluations import MANIFEST
+from cluster.files import Damaged, numbers, read_json, unsealed
+from cluster.journal import read_rows
+from cluster.mirror.cursor import Cursor, ShownEvaluation, ShownRun
+from cluster.mirror.model import show_model, shown_model
+from cluster.mirror.store import Row, Store
+from cluster.sweep_record import SweepRecord, read_sweep
+from genlib import STUDIES
+from genlib.settings import evaluation_fields
+from genlib.study import recorded_name, title_of
+
+Described = dict[str, Any]
+
+
+class RunMirror:
+    """Shows run directories.
+
+    Arguments:
+        storage, mark: the storage, and what tells it from others.
+    """
+
+    def __init__(self, storage: Path, mark: str, store: Store, cursor: Cursor) -> None:
+        self.storage, self.mark, self.store, self.cursor = storage, mark, store, cursor
+
+    def bring(self, path: Path) -> bool:
+        """Show what is new of a run; True where anything was."""
+        place = self._place(path)
+        entry = self.cursor.runs.get(place)
+        result = read_result(path)  # read before the rows: what a finished run says is all there
+        times = _times(path)
+        if entry and entry.settled == times and result.status == entry.status:
+            return False
+        described = read_json(path / "study.json")
+        if entry and entry.born != described["born"]:
+            self.retire(place)
+            entry = None
+        before = copy.deepcopy(entry)
+        if entry is None:
+            entry = self.cursor.runs[place] = self._begin(path, described)
+        if result.status != entry.status and result.status == "RUNNING":
+            self.store.status(entry.run, "RUNNING", None)
+            entry.status = "RUNNING"
+        rows = [row for row in read_rows(path / "journal") if row["step"] > entry.step]
+        self.store.rows(
+            entry.run,
+            (Row(k, v, int(row["time"] * 1000), row["step"]) for row in rows for k, v in row["metrics"].items()),
+        )
+        entry.step = rows[-1]["step"] if rows else entry.step
+        self._system(path, entry)
+        self._evaluations(path, entry, described)
+        if result.status in ("FINISHED", "FAILED", "KILLED"):
+            self._settle(path, entry, result.status)
+            entry.settled = times
+        return entry != before
+
+    def retire(self, place: str) -> None:
+        """The run was started anew: what MLflow shows is the old one's, and says so from now on."""
+        entry = self.cursor.runs.pop(place)
+        key = f"{self.mark}/{place}"
+        replaced = {entry.run: key}
+        for name, shown in entry.evaluations.items():
+            replaced.setdefault(shown.run, f"{key}/{name}")
+        for run, old in replaced.items():
+            self.store.retire(run, old)
+        if entry.status in ("", "RUNNING"):
+            self.store.status(entry.run, "KILLED", None)
+
+    def _begin(self, path: Path, described: Described) -> ShownRun:
+        """The run in MLflow, with all that does not change any more."""
+        name = recorded_name(described["study"])
+        sweep = _sweep(path)
+        experiment = (sweep.experiment or sweep.study) if sweep else title_of(name)
+        parent = self.cursor.sweeps.get(path.parent.name)
+        run = self.store.run(
+            experiment, f"{self.mark}/{self._place(path)}",
+            name=_name(path, described, sweep), began=int(described["born"] * 1000),
+            parent=parent.run if parent else None,
+        )  # fmt: skip
+        epochs = {"epochs": f"{described['epochs']:g}"} if described.get("epochs") else {}
+        self.store.params(run, described["fields"] | epochs)
+        self.store.tags(run, _tags(described, path))
+        self.store.inputs(run, described["data"], name)
+        self._show_needs(run, described.get("needs", {}))
+        self.store.client.log_artifact(run, str(path / "study.json"))
+        return ShownRun(run, experiment, described["born"])
+
+    def _show_needs(self, run: str, needs: dict[str, str]) -> None:
+        """The models that a run works with, as its inputs; they are runs of this storage, and shown first."""
+        for name, place in needs.items():
+            path = self.storage / place
+            if not (path / "study.json").exists():
+                continue
+            self.bring(path)
+            shown = self.cursor.runs.get(place)
+            model = shown_model(self.store, shown.run) if shown else ""
+            self.store.needs(run, name, place, model)
+
+    def _evaluations(self, path: Path, entry: ShownRun, described: Described) -> None:
+        """The default evaluation in the run itself; every other one as its child."""
+        default = _result(path).get("evaluation")
+        for folder in sorted((path / "evaluations").glob("*")):
+            if folder.name.startswith((".", "aside-")) or not (folder / MANIFEST).exists() or default is None:
+                continue
+            mark = (folder / MANIFEST).stat().st_mtime_ns
+            if folder.name in entry.evaluations and entry.evaluations[folder.name].mark == mark:
+                continue
+            try:
+                content = read_json(folder / "metrics.json")
+            except (Damaged, FileNotFoundError):  # the next command on the run makes it anew
+                continue
+            ended = int((folder / "metrics.json").stat().st_mtime * 1000)
+            run = entry.run
+            if folder.name != default:
+                key = f"{self.mark}/{self._place(path)}/{folder.name}"
+                own = {k: v for k, v in content["fields"].items() if described["fields"].get(k) != v}
+                name = ", ".join(f"{k} {v}" for k, v in own.items()) or f"evaluation {folder.name}"
+                run = self.store.run(entry.experiment, key, name=name, began=ended, parent=entry.run)
+                self.store.params(run, {**described["fields"], **content["fields"]})
+                self.store.tags(run, {"genlib.key": path.name, "genlib.evaluation": folder.name})
+            rows = (Row(k, v, ended, described["fields"]["steps"]) for k, v in numbers(content["metrics"]).items())
+            self.store.rows(run, rows)
+            self.store.folder(run, folder, leave_out=(MANIFEST,))
+            self._show_needs(run, content.get("needs", {}))
+            if tables := [{"path": path.name, "type": "table"} for path in sorted(folder.glob("*.table.json"))]:
+                self.store.tags(run, {"mlflow.loggedArtifacts": json.dumps(tables)})
+            if folder.name != default:
+                self.store.status(run, "FINISHED", ended)
+            entry.evaluations[folder.name] = ShownEvaluation(run, mark)
+
+    def _system(self, path: Path, entry: ShownRun) -> None:
+        """What the machine did, in the order it was written."""
+        lines = [line for file in sorted((path / "system").glob("*.jsonl")) for line in file.read_text().splitlines()]
+        rows = []
+        for number, line in enumerate(lines):
+            try:
+                content = unsealed(line)
+            except Damaged:  # being written, or of a crash: the run stands without it
+                continue
+            if number >= entry.system:
+                rows += [Row(k, v, int(content["time"] * 1000), number) for k, v in content["metrics"].items()]
+        self.store.rows(entry.run, rows)
+        entry.system = len(lines)
+
+    def _settle(self, path: Path, entry: ShownRun, status: str) -> None:
+        """The run has ended, one way or another: its model, its message, its status, in this order."""
+        result = _result(path)
+        tags = {"genlib.message": result.get("message"), "genlib.notes": " ".join(result.get("notes", ()))}
+        tags["genlib.stopped_early"] = result.get("stopped_early")
+        if status == "FINISHED" and result.get("evaluation") and not entry.model:
+            tags["genlib.model"] = show_model(self.store, entry.run, path) or "exported"
+            entry.model = True
+        self.store.tags(entry.run, tags)
+        ended = result.get("ended") or max((p.stat().st_mtime for p in path.rglob("*.json*")), default=time.time())
+        self.store.status(entry.run, status, int(ended * 1000))
+        entry.status = status
+
+    def _place(self, path: Path) -> str:
+        return str(path.relative_to(self.storage))
+
+
+def _sweep(path: Path) -> SweepRecord | None:
+    """The record of the sweep that a run belongs to."""
+    try:
+        return read_sweep(path.parent)
+    except FileNotFoundError:
+        return None
+
+
+def _name(path: Path, described: Described, sweep: SweepRecord | None) -> str:
+    """What tells a run from its neighbours: the fields its sweep varies, else its key."""
+    if sweep is None:
+        return f"{path.parent.name} {path.name}"
+    if path.name in sweep.names:
+        return sweep.names[path.name]
+    fields = described["fields"] | {"epochs": described.get("epochs")}
+    kinds = {kind.__name__: kind for kind in STUDIES}
+    kind = kinds.get(recorded_name(described["study"]))
+    looks = described.get("looks", evaluation_fields(kind) if kind else [])
+    seed = f", seed {fields['seed']}" if fields["seed"] else ""
+    return (", ".join(f"{name} {fields[name]}" for name in sweep.space if name not in looks) or path.name) + seed
+
+
+def _result(path: Path) -> Described:
+    try:
+        return read_json(path / "result.json")
+    except (FileNotFoundError, Damaged):
+        return {}
+
+
+def _times(path: Path) -> list[int]:
+    """What changes when a run directory does."""
+    places = [path / "result.json", path / "evaluations", *sorted((path / "journal").glob("*.jsonl"))]
+    places += sorted((path / "evaluations").glob(f"*/{MANIFEST}"))
+    return [place.stat().st_mtime_ns if place.exists() else 0 for place in places]
+
+
+def _tags(described: Described, path: Path) -> Described:
+    fields = described["fields"]
+    words = "\n".join(f"| {name} | {value} |" for name, value in fields.items())
+    note = (
+        f"`{described['study']}` version {described['version']}, in `{path}`\n\n"
+        f"Made by `{described['command']}`\n\n| field | value |\n|---|---|\n{words}\n"
+    )
+    return {
+        "genlib.key": described["key"],
+        "genlib.study": described["study"],
+        "genlib.own": (described.get("own") or {}).get("place"),
+        "genlib.source": described["source"],
+        "genlib.path": str(path),
+        "genlib.origin": described.get("origin"),
+        "mlflow.source.git.commit": described["commit"],
+        "mlflow.source.name": described["command"],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.note.content": note,
+        **{f"package.{name}": version for name, version in described["packages"].items()},
+        **{f"machine.{name}": value for name, value in described["machine"].items()},
+    }

@@ -1,0 +1,59 @@
+"""What a study needs is a run like any other, in the same storage: trained first if it is not there, shared by all.
+
+A study names what it needs (`needs`, `evaluation_needs`) and asks `genlib.needs` for it; here such models are lent from
+the runs of a storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cluster.directory import open_run
+from cluster.lease import Held, wait_for_lapse
+from cluster.run import Run
+from genlib import Study
+from genlib.needs import lending
+
+
+def needs_of(studies: Iterable[Study[Any]], *, evaluated: bool = True) -> list[Study[Any]]:
+    """Every study whose trained model some others need, each once and after what it needs itself."""
+    found: dict[Study[Any], None] = {}
+    for study in studies:
+        needs = study.needs() | (study.evaluation_needs() if evaluated else {})
+        found |= dict.fromkeys([*needs_of(needs.values(), evaluated=False), *needs.values()])
+    return list(found)
+
+
+def train_needs(studies: Iterable[Study[Any]], storage: Path, *, evaluated: bool = True) -> None:
+    """Train what some studies need, in the same storage; what is there already is shared."""
+    for need in needs_of(studies, evaluated=evaluated):
+        _trained(need, storage)
+
+
+def _trained(study: Study[Any], storage: Path) -> Run:
+    """A run that has finished: it was there, or it is trained now, or by whoever else needs it."""
+    run = Run(study, storage)
+    while run.known((), figures=False) is None:
+        wait_for_lapse(run.path / "lease")
+        with suppress(Held), torch.enable_grad(), torch.device("cpu"):
+            run.execute(figures=False)
+    return run
+
+
+@contextmanager
+def lending_from(storage: Path) -> Iterator[None]:
+    """Let studies have the models that they need from runs of this storage, trained there on first use."""
+    lent: dict[Study[Any], Any] = {}
+
+    def lend(study: Study[Any]) -> Any:
+        if study not in lent:
+            lent[study] = open_run(_trained(study, storage).path).model
+        return lent[study]
+
+    with lending(lend):
+        yield

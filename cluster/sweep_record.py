@@ -1,0 +1,85 @@
+"""`sweep.json`: what a sweep was asked, what it has tried, how it ended. Written by its driver, read by the mirror."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cluster.files import Damaged, read_json, storage_failures, write_json
+
+NAME = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One run of a sweep: its setting, its seed, its key."""
+
+    fields: dict[str, Any]
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best setting: its value, the command that trains it, its fields."""
+
+    value: float
+    command: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """All that `sweep.json` holds. A sweep over whole studies has no space, and names for its runs instead."""
+
+    name: str
+    study: str
+    """The name of the study on the command line; several, where the sweep is over whole studies."""
+    space: dict[str, list[str]]
+    metric: str
+    began: float
+    experiment: str = ""
+    """The MLflow experiment, where it is not the study's own."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    mode: str = "min"
+    search: str = "grid"
+    stopping: str = "none"
+    seeds: list[int] = field(default_factory=list)
+    runs: int = 0
+    confirm: int = 0
+    settings: list[Tried] = field(default_factory=list)
+    """Every run so far, in order."""
+    stopped: dict[str, int] = field(default_factory=dict)
+    """Runs that were stopped early: key → update."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What runs are called in MLflow: key → name."""
+    note: str = ""
+    """What the sweep is and what came of it, in Markdown."""
+    best: Best | None = None
+    status: str = "RUNNING"
+    ended: float | None = None
+
+    def same_question(self, other: SweepRecord) -> bool:
+        """Whether two records ask the same, so that the settings one was given are the other's too."""
+        asked = ("name", "study", "fields", "space", "metric", "mode", "search", "stopping")
+        return all(getattr(self, name) == getattr(other, name) for name in asked)
+
+
+def read_sweep(folder: Path) -> SweepRecord:
+    """The record of a sweep's folder; raises `Damaged`, or `FileNotFoundError`."""
+    content = read_json(folder / NAME)
+    known = {declared.name for declared in fields(SweepRecord)}
+    try:
+        record = {name: value for name, value in content.items() if name in known}
+        record["settings"] = [Tried(**one) for one in record.get("settings", [])]
+        record["best"] = Best(**record["best"]) if record.get("best") else None
+        return SweepRecord(**record)
+    except TypeError as error:
+        raise Damaged(f"{folder / NAME} is damaged: it is no record of a sweep.") from error
+
+
+def write_sweep(folder: Path, record: SweepRecord) -> None:
+    """Replace the record whole."""
+    with storage_failures(folder):
+        write_json(folder / NAME, asdict(record))

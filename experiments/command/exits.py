@@ -1,0 +1,46 @@
+"""How every script ends: 0 done, 2 refused input, 1 failed run; one sentence for what a user can mend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster.files import RunFailed
+from cluster.lease import Fenced
+from experiments.command.console import Line
+from genlib import Diverged, InputError
+from genlib.data.files import listening
+
+
+@contextmanager
+def exit_with_a_sentence() -> Iterator[None]:
+    """Turn the errors that a user can mend into their sentence and an exit code; show downloads as they go."""
+    try:
+        with _showing_downloads():
+            yield
+    except InputError as error:
+        sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
+        sys.exit(1 if isinstance(error, (Diverged, RunFailed)) else 2)
+    except Fenced as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; what has finished is kept.\n")
+        sys.exit(130)
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+@contextmanager
+def _showing_downloads() -> Iterator[None]:
+    line = Line()
+
+    def show(file: str, have: int, size: int) -> None:
+        line.show(f"{file}: {have / 1e6:.1f} of {size / 1e6:.1f} MB")
+        if have >= size:
+            line.clear()
+
+    with listening(show):
+        yield

@@ -1,0 +1,113 @@
+"""What every launching script takes: where and how to run. Nothing of it changes what a run is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.directory import Result
+from cluster.mirror import refuse_unusable, start_mirror, wait_until_shown
+from cluster.needs import needs_of
+from cluster.plan import Plan, probe
+from cluster.run import Run, start_anew
+from cluster.storage import open_storage, storage_from
+from cluster.workers import Workers
+from genlib import InputError, Launch
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how to run; nothing of it changes the result's identity."""
+
+    storage: Path | None = None
+    """Where runs are kept: the same study there is the same run, and resumes. [GENLIB_STORAGE, else ./runs]"""
+    workers: str = "1"
+    """Processes that share each run's batches: N, or MIN:MAX where Ray may change their number."""
+    device: str = "cpu"
+    """A torch device; with `cuda` every worker has a GPU."""
+    tracking: str = ""
+    """MLflow's address. [MLFLOW_TRACKING_URI, else a SQLite file in the storage]"""
+    plan: bool = False
+    """Say what would run, where and for how long, and stop."""
+    fresh: bool = False
+    """Begin anew; what is there is moved aside."""
+    any_device: bool = False
+    """Continue on another kind of device than the run began on; the bits will differ."""
+    json: bool = False
+    """End with one JSON object on standard output, all else on standard error."""
+    verbose: bool = False
+    """Let Ray and MLflow talk."""
+
+    @property
+    def root(self) -> Path:
+        """The storage folder."""
+        return storage_from(self.storage)
+
+    @property
+    def launch(self) -> Launch:
+        """The device of a run in one process."""
+        return Launch(device=self.device)
+
+    @property
+    def group(self) -> Workers:
+        """The workers of one run."""
+        least, _, most = self.workers.partition(":")
+        if not (least.isdigit() and (most or least).isdigit()) or not 1 <= int(least) <= int(most or least):
+            raise InputError(f"--workers: got {self.workers!r}; allowed is a number, or MIN:MAX, of at least 1.")
+        return Workers(int(least), int(most or least), gpus=float(self.device.startswith("cuda")))
+
+    @property
+    def console(self) -> Console:
+        """Where tables go: standard output, or beside it where that is for JSON."""
+        return Console(stderr=self.json, width=None if sys.stdout.isatty() else 140)
+
+
+def begin(options: Options) -> None:
+    """Open the storage and start the mirror, or refuse what cannot work."""
+    if options.tracking:
+        os.environ["MLFLOW_TRACKING_URI"] = options.tracking
+    silent = refuse_unusable(options.root)
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "MLFLOW_TRACKING_URI" not in os.environ:
+        sys.stderr.write("MLFLOW_TRACKING_URI is not set: the mirror is a SQLite file in the storage.\n")
+    if silent:
+        sys.stderr.write(f"{silent}\n")
+    open_storage(options.root)
+    start_mirror(options.root)
+
+
+def only_planned(options: Options, runs: Sequence[Run]) -> bool:
+    """For scripts of many runs: show the plan and return True, or begin, anew where that is asked."""
+    from cluster.session import available
+
+    studies = [run.study for run in runs]
+    for study in studies:
+        options.group.check(study)
+    left = [run.study for run in runs if run.result().status != "FINISHED"]
+    needed = tuple(study.title() for study in needs_of(studies))
+    seconds = probe(left) if options.plan else 0.0
+    plan = Plan(len(runs), 1, options.group, available(), seconds, needed).check()
+    if options.plan:
+        done = f"done:     {len(runs) - len(left)} of them"
+        options.console.print("\n".join([*plan.lines(), done]), highlight=False, soft_wrap=True)
+        return True
+    begin(options)
+    for run in runs if options.fresh else ():
+        start_anew(run)
+    return False
+
+
+def end(options: Options, results: Sequence[Result] = ()) -> None:
+    """Wait until MLflow shows it all, unless MLflow does not answer; not for long where something has failed."""
+    whole = all(result.status == "FINISHED" for result in results)
+    try:
+        late: Any = wait_until_shown(options.root, seconds=120 if whole else 10)
+    except KeyboardInterrupt:
+        late = "not waiting for the mirror: it goes on by itself."
+    if late:
+        sys.stderr.write(f"{late}\n")

@@ -1,0 +1,148 @@
+"""What every sweep script does: plan, run, and end in a table, a picture, the best setting and the way to compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import tyro
+from rich.table import Table
+
+from cluster.files import set_aside
+from cluster.lease import is_alive
+from cluster.mirror import ui_command
+from cluster.sweep_record import Best
+from experiments.command.console import as_command, conclude, print_lines, watching_sweep
+from experiments.command.exits import exit_with_a_sentence
+from experiments.command.options import Options, begin, end
+from genlib import InputError
+from tuning.driver import Driver
+from tuning.engine import run_sweep
+from tuning.report import cell, draw_comparison, mean, summary
+from tuning.sweep import Placement, Search, Stopping, Sweep, Swept, check, plan
+
+
+@dataclass(frozen=True)
+class SweepOptions(Options):
+    """Where and how to run, and what of the sweep may be asked otherwise than its script does."""
+
+    search: Search | None = None
+    """Every combination, or random ones, or what Optuna proposes."""
+    runs: int | None = None
+    """How many settings a random search or Optuna tries."""
+    stopping: Stopping | None = None
+    """Stop hopeless runs early, by ASHA or against the median."""
+    seeds: tuple[int, ...] | None = None
+    """The first searches; the best settings are confirmed under the others."""
+    confirm: int | None = None
+    """How many of the best settings are run under every seed; 0 for all."""
+    minutes: float | None = None
+    """Time for all of it; what is cut short continues with the next call."""
+
+
+class View(NamedTuple):
+    """A sweep, and the fields on its comparison's horizontal axis and in its colours."""
+
+    sweep: Sweep
+    across: str
+    by: str
+
+
+def sweep_script(sweep: Sweep, *, across: str, by: str) -> None:
+    """Run a sweep from the command line.
+
+    Arguments:
+        across, by: the fields on the comparison's horizontal axis and in its colours.
+    """
+    sweep_scripts(View(sweep, across, by))
+
+
+def sweep_scripts(*views: View) -> None:
+    """Run several, one after the other, from one command line."""
+    with exit_with_a_sentence():
+        options = tyro.cli(SweepOptions, description=sys.modules["__main__"].__doc__)
+        names = ("search", "runs", "stopping", "seeds", "confirm", "minutes")
+        asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        run([view._replace(sweep=replace(view.sweep, **asked)) for view in views], options)
+
+
+def run(views: Sequence[View], options: SweepOptions) -> None:
+    """Plan them, run them, and show what came of them."""
+    placement = Placement(
+        options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose
+    )
+    if options.plan:
+        for view in views:
+            options.console.print("\n".join(plan(view.sweep, placement).lines()), highlight=False, soft_wrap=True)
+        return
+    for view in views:
+        check(view.sweep, placement)
+    begin(options)
+    swept = [_run(view, placement, options) for view in views]
+    if len(swept) > 1:
+        options.console.print(_best_of_each(views, swept))
+    results = [result for one in swept for result in one.results]
+    end(options, results)
+    print_lines(options.console, {"compare": ui_command(options.root)})
+    conclude(results, as_json=options.json)
+
+
+def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
+    sweep, folder = view.sweep, options.root / view.sweep.slug
+    if options.fresh and folder.exists():
+        if is_alive(folder / "lease"):
+            raise InputError(f"the sweep in {folder} is being driven: end that before starting it anew.")
+        sys.stderr.write(f"the earlier sweep is kept in {set_aside(folder, options.root / '.aside')}\n")
+    drivers: list[Driver] = []
+
+    def watch(driver: Driver) -> Any:
+        drivers.append(driver)
+        return watching_sweep(driver)
+
+    swept = run_sweep(sweep, placement, watch, checked=True)
+    lines = {}
+    if swept.rows:
+        options.console.print(table(sweep, swept))
+        lines = show(sweep, swept, drivers[0], view.across, view.by)
+    print_lines(options.console, lines | {"runs": str(folder)})
+    return swept
+
+
+def _best_of_each(views: Sequence[View], swept: Sequence[Swept]) -> Table:
+    """The best setting of every sweep, the best first; they share a metric."""
+    metric, mode = views[0].sweep.metric, views[0].sweep.mode
+    found = Table("sweep", "setting", metric, title="the best of each")
+    best = [(view.sweep.name, one.rows[0]) for view, one in zip(views, swept, strict=True) if one.rows]
+    best.sort(key=lambda pair: mean(pair[1], metric), reverse=mode == "max")
+    for name, row in best:
+        found.add_row(name, ", ".join(f"{key} {value}" for key, value in row.fields.items()), cell(row, metric))
+    return found
+
+
+def table(sweep: Sweep, swept: Swept) -> Table:
+    """The settings, best first; over several seeds as mean and half the 95 % interval."""
+    several = any(len(row.metrics) > 1 for row in swept.rows)
+    found = Table(title=f"{sweep.name}: best first" + (", mean ± half the 95 % interval" if several else ""))
+    measured = {name for row in swept.rows for found in row.metrics.values() for name in found}
+    shown = [sweep.metric, *(n for n in ("c2st", "nll", "clarity", "cpu_seconds") if n in measured - {sweep.metric})]
+    for column in (*sweep.space, *(["seeds"] if several else []), *shown):
+        found.add_column(column.replace("_", " "), justify="right")
+    for row in swept.rows:
+        cells = [cell(row, name) for name in shown]
+        found.add_row(
+            *(str(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells
+        )
+    early = f"; {len(swept.stopped)} stopped early" if swept.stopped else ""
+    found.caption = f"{sum(result.status == 'FINISHED' for result in swept.results)} runs{early}"
+    return found
+
+
+def show(sweep: Sweep, swept: Swept, driver: Driver, across: str, by: str) -> dict[str, str]:
+    """Draw the comparison, record the best, and say where both are."""
+    best = swept.rows[0]
+    command = as_command(best.study)
+    picture = draw_comparison(sweep, swept, across, by)
+    driver.record_best(Best(mean(best, sweep.metric), command, best.fields), summary(sweep, swept))
+    return ({"picture": str(picture)} if picture else {}) | {"best": command}

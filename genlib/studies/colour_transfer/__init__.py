@@ -1,0 +1,1 @@
+"""Colour transfer without pairs (report C4)."""

@@ -1,0 +1,1 @@
+"""Coupling flows (report D1)."""

@@ -1,0 +1,93 @@
+"""An independent judge of generated digits: a small classifier that other studies are measured with.
+
+No study that it judges trains or sees it. It tells the digit, in ink of any colour; the hue is told in closed form by
+`genlib.data.images.colours`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from genlib.data.images import GreyName, ImageSet, Labelled, images
+from genlib.draws import Draws
+from genlib.nets.classifier import Classifier
+from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitJudge(Study[Classifier]):
+    """A convolutional classifier of grey digits."""
+
+    objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/accuracy", "max")
+
+    steps: int = setting(1_500, low=1)
+    """Updates of the weights: three epochs of 60,000 digits, a minute on one thread."""
+    batch_size: int = setting(128, low=1)
+    """Rows of the global batch, over all workers."""
+    learning_rate: float = setting(2e-3, above=0)
+    """Adam's step size at its highest."""
+    learning_rate_schedule: Literal["constant", "cosine"] = setting("cosine")
+    """What becomes of the learning rate: it stays, or falls to zero as a half cosine over `steps`."""
+    data_set: GreyName = setting("mnist")
+    """The images; `digits` ship with scikit-learn and need no file."""
+    shift: int = setting(2, low=0, high=14)
+    """Pixels by which a batch is moved at most: what is generated is not always centred."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "report": {},
+        "best": {"steps": 6_000},
+        "tiny": {"data_set": "digits", "steps": 20, "batch_size": 32, "validate_every": 10, "log_every": 5},
+    }
+
+    @property
+    def images(self) -> ImageSet:
+        """The data set."""
+        return images(self.data_set)
+
+    @property
+    def rows(self) -> int:
+        return len(self.images.train.x)
+
+    def checksums(self) -> dict[str, str]:
+        return self.images.checksums
+
+    def data(self) -> Data:
+        return Data(self.images.train._asdict(), self.images.test._asdict())
+
+    def model(self) -> Classifier:
+        with self.draws("model").default_generator():
+            return Classifier()
+
+    def loss(self, model: Classifier, batch: Tensors, draws: Draws) -> Loss:
+        down, right = (draws.whole().integers(2 * self.shift + 1, 2) - self.shift).tolist()
+        x = (batch["x"].float() / 255).roll((down, right), (2, 3))
+        return Loss({"cross_entropy": functional.cross_entropy(model(x), batch["y"])})
+
+    @torch.no_grad()
+    def validate(self, model: Classifier, draws: Draws) -> dict[str, float]:
+        rows = self.images.validation.to(draws.device)
+        loss = functional.cross_entropy(model(rows.x.float() / 255), rows.y).item()
+        return {"validation/loss": loss, "validation/accuracy": accuracy(model, rows)}
+
+    @torch.no_grad()
+    def evaluate(self, model: Classifier, draws: Draws) -> Evaluation:
+        return Evaluation({"accuracy": accuracy(model, self.images.evaluation.to(draws.device))}, {}, {})
+
+    def example(self) -> tuple[Tensor, ...]:
+        return (torch.zeros(4, 1, 28, 28),)
+
+
+def judge_of(data_set: GreyName) -> DigitJudge:
+    """The judge of a data set: the same for every study that is measured with it."""
+    return DigitJudge(data_set=data_set, steps=300 if data_set == "digits" else 1_500)
+
+
+def accuracy(model: Classifier, rows: Labelled) -> float:
+    """The share of images whose class is told."""
+    return (model.digits(rows.x.float() / 255) == rows.y).float().mean().item()

@@ -1,0 +1,1 @@
+"""Flow matching (reports D2, D3)."""

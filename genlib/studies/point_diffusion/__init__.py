@@ -1,0 +1,1 @@
+"""Diffusion on points (reports A1, A2)."""

@@ -1,0 +1,1 @@
+"""What studies of a density in the plane share."""

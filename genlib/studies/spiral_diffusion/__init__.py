@@ -1,0 +1,1 @@
+"""Discrete diffusion on the spiral (report A3)."""

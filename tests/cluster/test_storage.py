@@ -1,0 +1,23 @@
+"""The storage: marked as ours, and its runs found by their keys."""
+
+import pytest
+
+from cluster.files import read_json
+from cluster.run import Run
+from cluster.storage import find_run, open_storage
+from genlib import InputError, PointDiffusion
+
+STUDY = PointDiffusion.preset("tiny", steps=40)
+
+
+def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
+    run = Run(STUDY, tmp_path)
+    run.train()
+    assert find_run(run.key[:5], tmp_path) == run.path
+    with pytest.raises(InputError, match="there is no run zzz"):
+        find_run("zzz", tmp_path)
+
+
+def test_a_storage_knows_itself(tmp_path):
+    mark = read_json(open_storage(tmp_path / "runs") / "storage.json")
+    assert read_json(open_storage(tmp_path / "runs") / "storage.json") == mark

@@ -1,0 +1,115 @@
+"""Sweeps run: a model is trained once and looked at many times, and what ran is not run again."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from ray import tune
+
+from cluster.files import read_json
+from cluster.lease import Lease
+from cluster.run import Run
+from genlib import InputError, PointDiffusion
+from tuning.engine import run_sweep
+from tuning.sweep import Placement, Sweep
+
+TINY = PointDiffusion.preset("tiny", samples=100, likelihood_points=20)
+SPACE = {"schedule": ["exp3", "exp5"], "sampling_steps": [2, 4, 8]}
+
+
+def sweep(**given):
+    return Sweep(**{"name": "a sweep", "study": TINY, "space": SPACE, "metric": "sliced_wasserstein", **given})
+
+
+def test_a_sweep_trains_once_evaluates_often_and_is_not_done_twice(tmp_path, session):
+    asked = sweep(seeds=(0, 1))
+    swept = run_sweep(asked, Placement(tmp_path))
+    assert [result.status for result in swept.results] == ["FINISHED"] * 4
+    assert len(swept.rows) == 6
+    assert all(set(row.metrics) == {0, 1} for row in swept.rows)
+    means = [sum(row.values("sliced_wasserstein")) / 2 for row in swept.rows]
+    assert means == sorted(means)
+    record = read_json(tmp_path / "a-sweep" / "sweep.json")
+    assert record["status"] == "FINISHED"
+    assert [known["fields"]["schedule"] for known in record["settings"]] == ["exp3", "exp5"] * 2
+    alone = Run(replace(TINY, schedule="exp5", sampling_steps=2, seed=1), tmp_path / "alone")
+    (metrics,) = alone.execute(figures=False)
+    row = next(r for r in swept.rows if r.fields == {"schedule": "exp5", "sampling_steps": 2})
+    assert row.metrics[1]["nll"] == metrics["nll"]  # in a trial or here: the same bits
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("a-sweep/*/journal/*")}
+    again = run_sweep(asked, Placement(tmp_path))
+    assert [row.metrics for row in again.rows] == [row.metrics for row in swept.rows]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("a-sweep/*/journal/*")} == stamps
+
+
+def test_the_best_settings_are_confirmed_under_the_other_seeds(tmp_path, session):
+    swept = run_sweep(sweep(seeds=(0, 1, 2), confirm=1), Placement(tmp_path))
+    assert len(swept.results) == 2 + 2
+    best = swept.rows[0].fields["schedule"]
+    assert {row.fields["schedule"]: len(row.metrics) for row in swept.rows}[best] == 3
+    assert sorted(len(row.metrics) for row in swept.rows) == [1, 1, 1, 3, 3, 3]
+
+
+def test_hopeless_runs_are_stopped_early_and_stay_stopped(tmp_path, session):
+    study = replace(TINY, steps=60, validate_every=10)
+    space = {"learning_rate": [1e-3, 1e-9, 1e-8, 3e-9, 3e-3, 2e-9]}
+    asked = sweep(study=study, space=space, stopping="asha")
+    swept = run_sweep(asked, Placement(tmp_path))
+    assert swept.stopped
+    assert [result.status for result in swept.results] == ["FINISHED"] * 6
+    for key, step in swept.stopped.items():
+        assert read_json(tmp_path / "a-sweep" / key / "result.json")["stopped_early"] == step < 60
+    again = run_sweep(asked, Placement(tmp_path))
+    assert again.stopped.items() >= swept.stopped.items()
+    assert len(again.rows) == len(swept.rows)
+
+
+def test_optuna_proposes_and_is_told_again(tmp_path, session):
+    pytest.importorskip("optuna")
+    asked = sweep(space={"learning_rate": tune.loguniform(1e-4, 1e-1)}, search="optuna", runs=4)
+    swept = run_sweep(asked, Placement(tmp_path))
+    assert len(swept.rows) == 4
+    assert len({row.fields["learning_rate"] for row in swept.rows}) == 4
+    again = run_sweep(asked, Placement(tmp_path))
+    assert sorted(r.fields["learning_rate"] for r in again.rows) == sorted(
+        r.fields["learning_rate"] for r in swept.rows
+    )
+
+
+def test_a_search_by_the_journal_evaluates_nothing(tmp_path, session):
+    asked = sweep(space={"learning_rate": [1e-3, 1e-2]}, metric="validation/loss")
+    swept = run_sweep(asked, Placement(tmp_path))
+    assert len(swept.rows) == 2
+    assert not list(tmp_path.glob("*/*/evaluations"))
+    assert run_sweep(asked, Placement(tmp_path)).rows == swept.rows
+    with pytest.raises(InputError, match="'sampling_steps' matters to evaluations alone"):
+        sweep(metric="validation/loss")
+
+
+def test_a_run_that_fails_stops_no_other(tmp_path, session):
+    swept = run_sweep(sweep(space={"learning_rate": [1e-3, 1e30]}), Placement(tmp_path))
+    assert sorted(result.status for result in swept.results) == ["FAILED", "FINISHED"]
+    failed = next(result for result in swept.results if result.status == "FAILED")
+    assert "learning_rate" in failed.message
+    assert len(swept.rows) == 1
+
+
+def test_a_metric_that_is_not_measured_is_named(tmp_path, session):
+    with pytest.raises(InputError, match=r"there is no metric 'fid': there are .*nll"):
+        run_sweep(sweep(metric="fid", space={"schedule": ["exp3"]}), Placement(tmp_path))
+
+
+def test_a_sweep_that_is_driven_is_refused_to_a_second_driver(tmp_path):
+    code = "import sys,time\nfrom pathlib import Path\nfrom cluster.lease import Lease\n"
+    code += "lease = Lease.claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    folder = tmp_path / "runs" / "a-sweep" / "lease"
+    from cluster.storage import open_storage
+
+    open_storage(tmp_path / "runs")
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="is being driven already: process"):
+            run_sweep(sweep(), Placement(tmp_path / "runs"))
+        other.kill()
+    assert Lease.claim(folder).epoch == 2

@@ -1,0 +1,108 @@
+"""A sweep's folder: its record, its lease, its runs.
+
+<storage>/<name>/sweep.json    what was asked, what has been tried, how it ended
+<storage>/<name>/lease/        the driver's: a second one is refused while it lives
+<storage>/<name>/<run key>/    the runs
+
+A sweep searches the fields of one study (`tuning.driver`), or gathers runs of whole studies under one name
+(`gathering`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cluster.files import Damaged, set_aside
+from cluster.lease import Held, Lease
+from cluster.storage import open_storage
+from cluster.sweep_record import NAME, SweepRecord, read_sweep, write_sweep
+from genlib import InputError, Study
+
+
+class SweepFolder:
+    """The folder that is held, and its record."""
+
+    def __init__(self, path: Path, record: SweepRecord, epoch: int) -> None:
+        self.path, self.record, self.epoch = path, record, epoch
+        self.settled = False
+
+    def write(self, **news: Any) -> None:
+        """Add to the record."""
+        self.record = replace(self.record, **news)
+        write_sweep(self.path, self.record)
+
+    def settle(self, _signal: str) -> None:
+        """A signal ends the process that holds it."""
+        self.settled = True
+        self.write(status="KILLED", ended=time.time())
+
+
+@contextmanager
+def held(path: Path, name: str, begin: Callable[[SweepRecord | None], SweepRecord]) -> Iterator[SweepFolder]:
+    """Hold a sweep's folder; how the block ends is how the sweep ends.
+
+    Arguments:
+        begin: the record of an earlier driver, if there is one → the record to begin with.
+    """
+    try:
+        lease = Lease.claim(path / "lease")
+    except Held as error:
+        raise InputError(f"the sweep '{name}' is being driven already: {error}") from error
+    lease.keep()
+    folder: SweepFolder | None = None
+    try:
+        folder = SweepFolder(path, begin(_known(path)), lease.epoch)
+        folder.write(status="RUNNING")
+        yield folder
+        if folder.record.status == "RUNNING":
+            folder.write(status="FINISHED", ended=time.time())
+    except BaseException as error:
+        if folder is not None and not folder.settled:
+            folder.write(status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", ended=time.time())
+        raise
+    finally:
+        lease.release()
+
+
+def _known(path: Path) -> SweepRecord | None:
+    try:
+        return read_sweep(path)
+    except FileNotFoundError:
+        return None
+    except Damaged:
+        set_aside(path / NAME)
+        return None
+
+
+@contextmanager
+def gathering(
+    storage: Path, name: str, studies: Mapping[str, Study[Any]], *, metric: str, note: str
+) -> Iterator[SweepFolder]:
+    """Gather runs of whole studies under one name, in one folder, with one parent in MLflow.
+
+    Arguments:
+        studies: what runs in it, by the names that its runs have in MLflow.
+        metric: what they are compared by.
+        note: what it is, in Markdown.
+    """
+    titles = sorted({study.title() for study in studies.values()})
+
+    def begin(known: SweepRecord | None) -> SweepRecord:
+        return SweepRecord(
+            name=name,
+            experiment=name,
+            study=", ".join(titles),
+            space={},
+            metric=metric,
+            names={study.key(): title for title, study in studies.items()},
+            note=note,
+            began=known.began if known else time.time(),
+        )
+
+    with held(open_storage(storage) / name, name, begin) as folder:
+        yield folder

@@ -1,0 +1,61 @@
+"""What came of a sweep, for whoever reads it: its comparison as a picture, its best setting, its table in Markdown."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from genlib.figures.comparison import comparison
+from genlib.intervals import mean_interval
+from tuning.space import axes
+from tuning.sweep import Measured, Sweep, Swept
+
+
+def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | None:
+    """The picture of a sweep in its folder; None where `across` and `by` are not of its space, or are no numbers.
+
+    Arguments:
+        across, by: the fields on the horizontal axis and in the colours; a third one makes panels.
+    """
+    best, metric = swept.rows[0], sweep.metric
+    if across not in sweep.space or by not in sweep.space or not isinstance(best.fields[across], (int, float)):
+        return None
+    panel = next((name for name in sweep.space if name not in (across, by)), None)
+    rows = [
+        (row.fields[across], row.fields[by], row.fields[panel] if panel else None, row.values(metric))
+        for row in sorted(swept.rows, key=lambda row: _place(sweep, row))
+    ]
+    floors = [found[f"{metric}_floor"] for found in best.metrics.values() if f"{metric}_floor" in found]
+    picture = swept.folder / "comparison.png"
+    floor = sum(floors) / len(floors) if floors else None
+    comparison(rows, names=(across, by, panel), metric=metric, floor=floor).savefig(picture)
+    return picture
+
+
+def summary(sweep: Sweep, swept: Swept) -> str:
+    """What was asked and what came of it, in Markdown."""
+    note = [f"A sweep of `{sweep.study.title()}` over {', '.join(sweep.space)}, compared by `{sweep.metric}`.", ""]
+    note += ["| " + " | ".join((*sweep.space, sweep.metric)) + " |", "|" + "---|" * (len(sweep.space) + 1)]
+    note += ["| " + " | ".join((*map(str, row.fields.values()), cell(row, sweep.metric))) + " |" for row in swept.rows]
+    return "\n".join(note)
+
+
+def mean(row: Measured, metric: str) -> float:
+    """The mean of a setting's values over its seeds."""
+    values = row.values(metric)
+    return sum(values) / len(values)
+
+
+def cell(row: Measured, metric: str) -> str:
+    """The mean over seeds with half its 95 % interval; the value alone where there is one."""
+    values = row.values(metric)
+    if not values:
+        return "–"
+    middle, low, high = mean_interval(values)
+    return f"{middle:.4g}" if math.isinf(high) else f"{middle:.4g} ± {(high - low) / 2:.2g}"
+
+
+def _place(sweep: Sweep, row: Measured) -> tuple[int, ...]:
+    """Where a setting stands in the space: lists in their order, drawn values by size."""
+    listed = [(name, values) for name, values in axes(sweep.study, sweep.space).items() if isinstance(values, list)]
+    return tuple(values.index(row.fields[name]) for name, values in listed)

@@ -16,7 +16,6 @@ import genlib
 from cluster.files import scrubbed
 from genlib import STUDIES, InputError, Study
 from genlib.own import adopted, provenance
-from genlib.settings import evaluation_fields
 from genlib.study import recorded_name
 
 ROOT = Path(genlib.__file__).parents[1]
@@ -33,7 +32,6 @@ def describe(study: Study[Any]) -> dict[str, Any]:
         **study.identity(),
         "format": FORMAT,
         "fields": study.fields(),
-        "looks": evaluation_fields(type(study)),
         "epochs": study.epochs,
         "key": study.key(),
         "own": own._asdict() if own else None,

@@ -111,7 +111,7 @@ def show(command: Show, console: Console) -> None:
     for name, value in about["fields"].items():
         table.add_row(name, str(value))
     table.add_section()
-    for name in ("study", "version", "source", "commit", "origin", "command"):
+    for name in ("study", "version", "epochs", "own", "needs", "source", "commit", "origin", "command"):
         table.add_row(name, str(about.get(name)))
     table.add_section()
     for name, value in result.metrics.items():

@@ -16,8 +16,6 @@ from cluster.mirror.cursor import Cursor, ShownEvaluation, ShownRun
 from cluster.mirror.model import show_model, shown_model
 from cluster.mirror.store import Row, Store
 from cluster.sweep_record import SweepRecord, read_sweep
-from genlib import STUDIES
-from genlib.settings import evaluation_fields
 from genlib.study import recorded_name, title_of
 
 Described = dict[str, Any]
@@ -84,10 +82,10 @@ class RunMirror:
         parent = self.cursor.sweeps.get(path.parent.name)
         run = self.store.run(
             experiment, f"{self.mark}/{self._place(path)}",
-            name=_name(path, described, sweep), began=int(described["born"] * 1000),
+            name=_name(path, sweep), began=int(described["born"] * 1000),
             parent=parent.run if parent else None,
         )  # fmt: skip
-        epochs = {"epochs": f"{described['epochs']:g}"} if described.get("epochs") else {}
+        epochs = {"epochs": f"{described['epochs']:.3g}"} if described.get("epochs") else {}
         self.store.params(run, described["fields"] | epochs)
         self.store.tags(run, _tags(described, path))
         self.store.inputs(run, described["data"], name)
@@ -177,18 +175,17 @@ def _sweep(path: Path) -> SweepRecord | None:
         return None
 
 
-def _name(path: Path, described: Described, sweep: SweepRecord | None) -> str:
+def _name(path: Path, sweep: SweepRecord | None) -> str:
     """What tells a run from its neighbours: the fields its sweep varies, else its key."""
     if sweep is None:
         return f"{path.parent.name} {path.name}"
     if path.name in sweep.names:
         return sweep.names[path.name]
-    fields = described["fields"] | {"epochs": described.get("epochs")}
-    kinds = {kind.__name__: kind for kind in STUDIES}
-    kind = kinds.get(recorded_name(described["study"]))
-    looks = described.get("looks", evaluation_fields(kind) if kind else [])
-    seed = f", seed {fields['seed']}" if fields["seed"] else ""
-    return (", ".join(f"{name} {fields[name]}" for name in sweep.space if name not in looks) or path.name) + seed
+    tried = next((tried for tried in sweep.settings if tried.key == path.name), None)
+    if tried is None:
+        return path.name
+    seed = f", seed {tried.seed}" if tried.seed else ""
+    return (", ".join(f"{name} {value}" for name, value in tried.fields.items()) or path.name) + seed
 
 
 def _result(path: Path) -> Described:

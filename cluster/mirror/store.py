@@ -6,10 +6,13 @@ import logging
 import math
 import os
 import re
+import shutil
+import sqlite3
 import time
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -189,13 +192,31 @@ def _make_whole(path: Path, artifacts: str | None) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    root, empty = artifacts or str(path.parent), _empty_store()
     try:
-        SqlAlchemyStore(f"{SQLITE}{aside}", artifacts or str(path.parent)).engine.dispose()
+        if empty.exists():
+            shutil.copyfile(empty, aside)
+            with closing(sqlite3.connect(aside)) as database, database:
+                database.execute("UPDATE experiments SET artifact_location = ?", (f"{root}/0",))
+        else:
+            SqlAlchemyStore(f"{SQLITE}{aside}", root).engine.dispose()
+            with suppress(OSError):  # a home that cannot be written: the next storage takes as long
+                empty.parent.mkdir(parents=True, exist_ok=True)
+                copy = empty.with_name(f".{empty.name}.{uuid.uuid4().hex[:8]}")
+                shutil.copyfile(aside, copy)
+                os.replace(copy, empty)
         if not path.exists():
             os.replace(aside, path)
     finally:
         for left in path.parent.glob(f"{aside.name}*"):
             left.unlink()
+
+
+def _empty_store() -> Path:
+    """An empty store of this MLflow's, kept in the home: to make one from nothing takes it most of a minute."""
+    import mlflow
+
+    return Path.home() / ".cache" / "genlib" / f"mlflow-{mlflow.__version__}.db"
 
 
 def _forget_addresses() -> None:

@@ -18,6 +18,7 @@ from cluster.journal import last_row
 from cluster.plan import words
 from cluster.run import Run
 from genlib import Progress, Study
+from genlib.own import provenance
 
 if TYPE_CHECKING:
     from tuning.driver import Driver
@@ -163,7 +164,8 @@ def as_command(study: Study[Any], script: str = "experiments/train.py") -> str:
 
     nearest = min(type(study).presets, key=lambda preset: len(differing(preset)))
     fields = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differing(nearest).items())
-    return f"python {script} {study.title()} --preset {nearest} {fields}".rstrip()
+    own = provenance(type(study))
+    return f"python {script} {own.place if own else study.title()} --preset {nearest} {fields}".rstrip()
 
 
 def print_lines(console: Console, lines: dict[str, str]) -> None:

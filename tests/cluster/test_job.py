@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -87,3 +88,12 @@ def test_a_job_is_refused_stopped_and_continued(head, tmp_path):
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags["genlib.run"] for run in runs}) == len(runs) == 1 + 8 * 3
+
+
+def test_a_study_of_ones_own_runs_as_a_job_from_its_own_folder(head, tmp_path):
+    (tmp_path / "work").mkdir()
+    shutil.copy(ROOT / "experiments" / "example_study.py", tmp_path / "work" / "mine.py")
+    script = ("--working-dir", tmp_path / "work", "--submission-id", "own", "--", "python", "mine.py")
+    done = job(head, "submit", *script, "--storage", tmp_path / "runs")
+    assert "succeeded" in done.stdout + done.stderr
+    assert statuses(tmp_path / "runs") == ["FINISHED"] * 6

@@ -1,0 +1,186 @@
+"""A study of a user's own, in a file outside the project, gets everything that ours get."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster import open_run, read_result
+from cluster.journal import read_rows
+from cluster.mirror import tracking_uri
+from genlib import InputError, find_study
+
+ROOT = Path(__file__).parents[2]
+STUDY = "from genlib import Study"
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """The example, copied to where nothing of the project is."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    return shutil.copy(ROOT / "experiments" / "example_study.py", folder / "mine.py")
+
+
+def command(script, *arguments):
+    return [sys.executable, str(script), *map(str, arguments)]
+
+
+def run(script, *arguments, **environment):
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | environment
+    folder = Path(script).parent if "mine" in str(script) else None
+    done = subprocess.run(command(script, *arguments), capture_output=True, text=True, env=env, timeout=300, cwd=folder)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def train(*arguments, **environment):
+    return run(ROOT / "experiments" / "train.py", *arguments, **environment)
+
+
+def shown_in_mlflow(storage):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri(storage))
+    (experiment,) = (found for found in client.search_experiments() if found.name == "perceptron")
+    return [client.get_run(found.info.run_id) for found in client.search_runs([experiment.experiment_id])]
+
+
+def test_its_help_is_made_of_its_docstrings(mine):
+    said = " ".join(train(f"{mine}:Perceptron", "--help").stdout.replace("│", " ").split())
+    assert "--width INT Features of the hidden layer." in said
+
+
+def test_it_is_trained_drawn_mirrored_opened_and_not_done_twice(mine, tmp_path):
+    asked = (f"{mine}:Perceptron", "--preset", "tiny", "--epochs", 2, "--storage", tmp_path, "--json")
+    done = train(*asked)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.splitlines()[-1])["runs"]
+    kind = find_study(f"{mine}:Perceptron")
+    assert found["key"] == kind.preset("tiny", epochs=2).key()
+    assert [path.name for path in Path(found["path"]).glob("evaluations/*/figures/*.png")] == ["accuracy.png"]
+    opened = open_run(found["path"])
+    assert opened.study == kind.preset("tiny", steps=29)
+    assert opened.evaluation.metrics["accuracy"] == found["metrics"]["accuracy"]
+    assert set(opened.figures) == {"accuracy"}
+    (shown,) = shown_in_mlflow(tmp_path)
+    assert shown.info.status == "FINISHED"
+    assert shown.data.params["width"] == "32"
+    assert shown.data.params["epochs"] == "2.02"
+    assert shown.data.tags["genlib.own"] == f"{mine}:Perceptron"
+    assert shown.outputs.model_outputs
+    before = (Path(found["path"]) / "result.json").stat().st_mtime_ns
+    assert train(*asked).returncode == 0
+    assert (Path(found["path"]) / "result.json").stat().st_mtime_ns == before
+
+
+def test_killed_it_goes_on_where_it_was(mine, tmp_path):
+    asked = (f"{mine}:Perceptron", "--preset", "tiny", "--steps", 4_000, "--storage", tmp_path)
+    with subprocess.Popen(
+        command(ROOT / "experiments" / "train.py", *asked), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as process:
+        while not list(tmp_path.glob("perceptron/*/checkpoints/step-*")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    (path,) = tmp_path.glob("perceptron/*")
+    assert read_result(path).status == "KILLED"
+    assert train(*asked).returncode == 0
+    assert len(list((path / "journal").iterdir())) == 2
+    assert train(*asked, "--storage", tmp_path / "undisturbed").returncode == 0
+    (other,) = (tmp_path / "undisturbed").glob("perceptron/*")
+    rows = [[(row["step"], row["metrics"]) for row in read_rows(folder / "journal")] for folder in (path, other)]
+    assert rows[0] == rows[1]
+
+
+def test_its_file_is_a_script_that_sweeps_it_under_tune(mine, tmp_path):
+    done = run(mine, "--storage", tmp_path, "--seeds", 0, 1, "--json")
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout.splitlines()[-1])["runs"]
+    assert [found["status"] for found in runs] == ["FINISHED"] * 12
+    assert f"best:     python experiments/train.py {mine}:Perceptron --preset report" in done.stderr
+    assert (tmp_path / "widths-of-a-perceptron" / "comparison.png").exists()
+    names = {shown.info.run_name for shown in shown_in_mlflow(tmp_path)}
+    assert {"widths of a perceptron", "width 4, epochs 5", "width 64, epochs 25, seed 1"} <= names
+
+
+@pytest.mark.slow
+def test_it_trains_on_several_workers(mine, tmp_path):
+    done = train(f"{mine}:Perceptron", "--preset", "tiny", "--workers", 2, "--storage", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.splitlines()[-1])["runs"]
+    assert found["status"] == "FINISHED"
+    assert found["metrics"]["accuracy"] == pytest.approx(accuracy_alone(mine), abs=0.02)
+
+
+def accuracy_alone(mine):
+    from genlib import fit
+
+    return fit(find_study(f"{mine}:Perceptron").preset("tiny")).evaluation.metrics["accuracy"]
+
+
+@pytest.mark.slow
+def test_its_claims_are_checked(mine, tmp_path):
+    done = run(ROOT / "experiments" / "claims.py", f"{mine}:Perceptron", "--storage", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "supported" in (tmp_path / "claims.md").read_text()
+
+
+def test_its_runs_are_closed_to_who_does_not_name_it(mine, tmp_path):
+    train(f"{mine}:Perceptron", "--preset", "tiny", "--storage", tmp_path)
+    (path,) = tmp_path.glob("perceptron/*")
+    code = "import sys; from cluster import open_run; open_run(sys.argv[1])"
+    stranger = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert "holds the study Perceptron, which is none of genlib's" in stranger.stderr
+    named = "import sys; from genlib import find_study; from cluster import open_run\n"
+    named += "print(open_run(sys.argv[1], find_study(sys.argv[2])).study.title())"
+    known = subprocess.run([sys.executable, "-c", named, str(path), str(mine)], capture_output=True, text=True)
+    assert known.stdout == "perceptron\n"
+    listed = run(ROOT / "experiments" / "runs.py", "list", "--storage", tmp_path)
+    assert "FINISHED" in listed.stdout
+
+
+def test_a_changed_file_is_said_aloud(mine, tmp_path):
+    changed = Path(shutil.copy(mine, tmp_path / "mine.py"))
+    asked = (f"{changed}:Perceptron", "--preset", "tiny", "--storage", tmp_path / "runs")
+    assert train(*asked).returncode == 0
+    changed.write_text(changed.read_text() + "\n# a remark\n")
+    (path,) = (tmp_path / "runs").glob("perceptron/*")
+    (path / "result.json").unlink()  # so that there is something left to do
+    assert "Perceptron's source has changed since" in train(*asked).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "said"),
+    [
+        (None, "nowhere.py:Mine", "cannot be read: give the place of your study as path/to/mine.py:Mine"),
+        ("x = 1\n", "mine.py:Mine", "has no study 'Mine': it has none"),
+        ("def broken(:\n", "mine.py:Mine", "line 1: SyntaxError"),
+        ("x = 1\ny = x / 0\n", "mine.py:Mine", "line 2: ZeroDivisionError: division by zero"),
+        (f"{STUDY}\nclass A(Study): pass\nclass B(Study): pass\n", "mine.py", "2 studies: name one of A, B"),
+        (f"{STUDY}\nclass TinyGPT(Study): pass\n", "mine.py", "the name TinyGPT is taken by a study of"),
+    ],
+)
+def test_what_is_no_study_is_one_sentence(tmp_path, text, named, said):
+    if text is not None:
+        (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(InputError) as refused:
+        find_study(str(tmp_path / named))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_script_that_works_when_it_is_imported_is_refused(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        (ROOT / "experiments" / "example_study.py").read_text().replace('if __name__ == "__main__":', "if True:")
+    )
+    done = run(script, "--storage", tmp_path / "runs")
+    assert done.returncode == 2
+    assert 'put that under `if __name__ == "__main__":`' in done.stderr

@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := OMP_NUM_THREADS=1 $(VENV)/bin/python
 READY := $(VENV)/.ready
+PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: setup sweep test test-all test-gpu check bench claims results leaderboard ui clean
+.PHONY: setup sweep test test-all test-gpu check pages bench claims results leaderboard ui clean
 
 setup: $(READY)
 
@@ -17,7 +18,7 @@ sweep: $(READY)
 	$(RUN) experiments/sweep_diffusion.py
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PARALLEL)
 
 test-all: $(READY)
 	$(RUN) -m pytest -m 'not gpu'
@@ -30,6 +31,10 @@ check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(RUN) experiments/pages/write.py --check
+
+pages: $(READY)
+	$(RUN) experiments/pages/write.py
 
 $(VENV)/.bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'

@@ -27,11 +27,11 @@ from genlib.fitting import finished
 from genlib.own import adopt
 
 DRIVER = "driver"
-"""Inside a run's directory: the lease of the process that drives its workers, where it has several."""
+"""Folder in a run's directory: the lease of the process that drives the run's workers, where it has several."""
 
 
 class Result(NamedTuple):
-    """How a run stands: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or `NEW`; its metrics; what there is to say."""
+    """How a run stands: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or `NEW`; its metrics; a message, if any."""
 
     key: str
     path: Path
@@ -40,7 +40,7 @@ class Result(NamedTuple):
     message: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The run as `--json` prints it."""
         return {"key": self.key, "path": str(self.path), "status": self.status, "metrics": self.metrics}
 
 
@@ -56,16 +56,16 @@ def read_result(path: Path) -> Result:
     if has_writer(path):
         try:
             if read_json(path / "result.json")["status"] != "FINISHED":
-                raise FileNotFoundError  # of an earlier try
+                raise FileNotFoundError  # the result is of an earlier try
         except (FileNotFoundError, Damaged):
             return Result(path.name, path, "RUNNING", {})
     try:
-        found = read_json(path / "result.json")
+        record = read_json(path / "result.json")
     except FileNotFoundError:
         return Result(path.name, path, "KILLED", {}, "it ended without a word")
     except Damaged as error:
         return Result(path.name, path, "KILLED", {}, str(error))
-    return Result(path.name, path, found["status"], numbers(found["metrics"]), found["message"])
+    return Result(path.name, path, record["status"], numbers(record["metrics"]), record["message"])
 
 
 def open_study(path: str | Path) -> Study[Any]:
@@ -81,16 +81,16 @@ def open_run(path: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
     """A finished run's study, model and history, for a notebook.
 
     Arguments:
-        own: classes of your own that it may be of, beside the studies of the catalogue.
+        own: classes of your own that the run may be of, besides the studies of the catalogue.
     """
     for kind in own:
         adopt(kind)
     path = Path(path)
     study = open_study(path)
-    found = checkpoints(path / "checkpoints")
-    if not found:
+    folders = checkpoints(path / "checkpoints")
+    if not folders:
         raise InputError(f"{path} holds no checkpoint yet: run its study first.")
-    state = load_checkpoint(found[-1], study)
+    state = load_checkpoint(folders[-1], study)
     if state.step < study.steps:
         raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
     return finished(study, state.result(), read_history(path / "journal"), state.cpu_seconds)

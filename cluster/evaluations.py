@@ -36,7 +36,7 @@ def looks_of(study: Study[Any], fields: dict[str, Any] | None = None) -> dict[st
 def read_evaluation(folder: Path, *, figures: bool = False) -> dict[str, float] | None:
     """The metrics of a whole evaluation; None where there is none, or one without figures where they are asked for.
 
-    A damaged one is set aside.
+    A damaged evaluation is set aside.
     """
     try:
         content = read_json(folder / MANIFEST)

@@ -1,4 +1,4 @@
-"""A run, wherever it is to run: in this process, or on workers of its own; after what its study needs."""
+"""Executes a run where it is to run: in this process, or on workers of its own; first what its study needs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def execute(
     evaluation: bool = True,
     any_device: bool = False,
 ) -> list[dict[str, float]]:
-    """Train and evaluate; the metrics of every look, or those of the journal where nothing is evaluated."""
+    """Train and evaluate a run; returns the metrics of every look, or the journal's where nothing is evaluated."""
     workers = workers or Workers()
     looks = tuple(looks) or (run.study,)
-    asked: dict[str, Any] = {"looks": looks, "figures": figures, "evaluation": evaluation, "any_device": any_device}
+    options: dict[str, Any] = {"looks": looks, "figures": figures, "evaluation": evaluation, "any_device": any_device}
     with lending_from(run.storage):
         train_needs(looks, run.storage, evaluated=evaluation)
         if workers.most == 1:
             torch.set_num_threads(1)
-            run.execute(Launch(device=device), listener, **asked)
+            run.execute(Launch(device=device), listener, **options)
         else:
-            result = execute_with_workers(run, workers, **asked)
+            result = execute_with_workers(run, workers, **options)
             if result.status != "FINISHED":
                 raise RunFailed(result.message)
     if not evaluation:

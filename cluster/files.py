@@ -1,4 +1,4 @@
-"""What a run asks of its storage: create exclusively, replace whole, append synced. A local or shared file system.
+"""What a run asks of its storage, a local or shared file system: create exclusively, replace whole, append synced.
 
 An object store has neither append nor exclusive create; it would need segments written once and a manifest written
 last. The journal's segments and the names of the leases are made so that this can follow.
@@ -63,7 +63,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Create a file with its content in one step; False where it exists already. Also over NFS."""
+    """Create a file with its content in one step; False where it exists already. Works over NFS too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     write_new(aside, content)
@@ -107,7 +107,7 @@ def sealed(content: Mapping[str, Any]) -> str:
 
 
 def unsealed(line: str) -> dict[str, Any]:
-    """What `sealed` was given; raises `Damaged`."""
+    """The content of a line that `sealed` made; raises `Damaged`."""
     try:
         content = dict(json.loads(line))
         crc = content.pop("crc32")
@@ -124,13 +124,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """What `write_json` writes."""
+    """The bytes of a JSON file, with a hash of its content in it."""
     digest = hashlib.sha256(_compact(content).encode()).hexdigest()
     return json.dumps({**_worded(content), "sha256": digest}, indent=2).encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of ours, checked; raises `Damaged`, or `FileNotFoundError`."""
+    """The content of a file that `write_json` wrote, checked; raises `Damaged`, or `FileNotFoundError`."""
     try:
         content = dict(json.loads(path.read_bytes()))
         digest = content.pop("sha256")
@@ -159,7 +159,7 @@ def _compact(content: Mapping[str, Any]) -> str:
 
 
 def _worded(content: Any) -> Any:
-    """The same with non-finite numbers as words: JSON has none."""
+    """The content with words for its non-finite numbers: JSON has none."""
     if isinstance(content, float) and not math.isfinite(content):
         return str(content)
     if isinstance(content, Mapping):

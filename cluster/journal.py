@@ -25,7 +25,7 @@ from genlib.durable import sync_folder
 
 
 class Segment(NamedTuple):
-    """One writer's part: its first line, its rows up to the first damaged one, what follows that."""
+    """One writer's part of a journal: its first line, its rows up to a damaged one, and whether there is such a one."""
 
     epoch: int
     head: dict[str, Any]
@@ -35,8 +35,8 @@ class Segment(NamedTuple):
 
 def read_segments(folder: Path) -> list[Segment]:
     """Every segment whose first line is whole, oldest first."""
-    found = (_read_segment(path) for path in sorted(folder.glob("*.jsonl")))
-    return [segment for segment in found if segment is not None]
+    segments = (_read_segment(path) for path in sorted(folder.glob("*.jsonl")))
+    return [segment for segment in segments if segment is not None]
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def last_row(folder: Path) -> dict[str, Any] | None:
 
 
 def read_history(folder: Path) -> History:
-    """A journal as series."""
+    """The metrics of a journal as series."""
     return History([(row["step"], row["metrics"]) for row in read_rows(folder)])
 
 
@@ -97,7 +97,7 @@ def copy_rows(source: Path, folder: Path, *, upto: int) -> None:
 
 
 class Journal:
-    """The writer. Steps that are on file are not written again: a resumed run recomputes some of them."""
+    """Writes a journal. Steps that are on file are not written again: a resumed run recomputes some of them."""
 
     def __init__(self, folder: Path, lease: Lease, *, device: str = "cpu", workers: int = 1) -> None:
         rows = read_rows(folder)

@@ -2,9 +2,10 @@
 
     lease/00000003.json    epoch 3: host, pid, when it started; the file's age is the heartbeat
 
-A lease is claimed by creating the file of the next epoch, which only one process can. Its holder touches its own file
-every two seconds; who finds a newer epoch than its own has been fenced and must not write any more. A lease has lapsed
-when its process is gone (same machine) or when its file has not been touched for twenty seconds (another machine).
+A lease is claimed by creating the file of the next epoch, which only one process can do. Its holder touches its own
+file every two seconds; one that finds a newer epoch than its own has been fenced and must not write any more. A lease
+has lapsed when its process is gone (same machine) or when its file has not been touched for twenty seconds (another
+machine).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Lease:
 
     @classmethod
     def claim(cls, folder: Path, *, force: bool = False) -> Lease:
-        """Take the lease of a folder; raises `Held` while another process lives that has it.
+        """Take the lease of a folder; raises `Held` while another living process has it.
 
         Arguments:
             force: take it from a living process, which is thereby fenced.
@@ -56,8 +57,8 @@ class Lease:
         if newest and not force:
             refuse_held(folder)
         lease = cls(folder, newest + 1)
-        mine = {"epoch": lease.epoch, "host": socket.gethostname(), "pid": os.getpid(), "started": _started()}
-        if not create(lease.path, json.dumps(mine).encode()) or newest_epoch(folder) != lease.epoch:
+        holder = {"epoch": lease.epoch, "host": socket.gethostname(), "pid": os.getpid(), "started": _started()}
+        if not create(lease.path, json.dumps(holder).encode()) or newest_epoch(folder) != lease.epoch:
             raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
         for old in range(max(1, newest - 8), lease.epoch):
             _path(folder, old).unlink(missing_ok=True)
@@ -69,7 +70,7 @@ class Lease:
             raise Fenced(f"another process has taken over {self.folder}: this one stops without writing any more.")
 
     def keep(self, every_beat: Callable[[], None] | None = None) -> None:
-        """Keep the heart beating, in a thread, until `release`; `every_beat` is called along."""
+        """Keep the heart beating, in a thread, until `release`; `every_beat` is called at each beat."""
 
         def beat() -> None:
             while not self._ended.wait(BEAT):
@@ -112,7 +113,7 @@ def refuse_held(folder: Path) -> None:
 
 
 def wait_for_lapse(folder: Path, *, seconds: float = float("inf")) -> None:
-    """Wait while another living process holds the lease, for so long at most."""
+    """Wait while another living process holds the lease, for `seconds` at most."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         try:
@@ -158,7 +159,7 @@ def is_alive(folder: Path) -> bool:
 
 @contextmanager
 def exit_when_lapsed(folder: Path, epoch: int) -> Iterator[None]:
-    """End this process as soon as the lease of this epoch, its driver's, has lapsed or been taken over."""
+    """While the block runs, end this process once its driver's lease, of this epoch, has lapsed or been taken over."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -21,22 +21,22 @@ from genlib.needs import lending
 
 
 def needs_of(studies: Iterable[Study[Any]], *, evaluated: bool = True) -> list[Study[Any]]:
-    """Every study whose trained model some others need, each once and after what it needs itself."""
-    found: dict[Study[Any], None] = {}
+    """Every study whose trained model these studies need, each once and after what it needs itself."""
+    needed: dict[Study[Any], None] = {}
     for study in studies:
         needs = study.needs() | (study.evaluation_needs() if evaluated else {})
-        found |= dict.fromkeys([*needs_of(needs.values(), evaluated=False), *needs.values()])
-    return list(found)
+        needed |= dict.fromkeys([*needs_of(needs.values(), evaluated=False), *needs.values()])
+    return list(needed)
 
 
 def train_needs(studies: Iterable[Study[Any]], storage: Path, *, evaluated: bool = True) -> None:
-    """Train what some studies need, in the same storage; what is there already is shared."""
+    """Train what these studies need, in the same storage; what is there already is shared."""
     for need in needs_of(studies, evaluated=evaluated):
         _trained(need, storage)
 
 
 def _trained(study: Study[Any], storage: Path) -> Run:
-    """A run that has finished: it was there, or it is trained now, or by whoever else needs it."""
+    """A study's finished run: it was there, or is trained now, here or by another process that needs it too."""
     run = Run(study, storage)
     while run.known((), figures=False) is None:
         wait_for_lapse(run.path / "lease")

@@ -29,7 +29,7 @@ def pack(value: Any) -> Parcel:
 
 
 def unpack(parcel: Parcel) -> Any:
-    """The value, where it has arrived."""
+    """The value of a parcel that has arrived."""
     from ray import cloudpickle
 
     for source in parcel.files:

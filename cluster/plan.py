@@ -16,33 +16,33 @@ from genlib import InputError, Launch, Study
 from genlib.needs import lending, untrained
 
 PROBE = 1.0
-"""CPU seconds of a probe, about."""
+"""Seconds that a probe takes, about."""
 LARGEST_UPLOAD = 100 * 2**20
 """Bytes that Ray's dashboard takes as a working directory."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs, what each needs, what there is."""
+    """What would run: the runs, what each needs, and what the machine or the cluster has."""
 
     runs: int
     looks: int
     workers: Workers
     have: dict[str, float]
     seconds: float
-    """Of training, one run after the other."""
+    """Seconds of training, one run after the other."""
     needs: tuple[str, ...] = ()
-    """What is trained first where it is not there yet: models that the runs work with."""
+    """Studies that are trained first where the storage has none yet: the runs work with their models."""
 
     @property
     def at_once(self) -> int:
-        """Runs that fit side by side."""
+        """Number of runs that fit side by side."""
         need = {"CPU": self.workers.cpus * self.workers.least, "GPU": self.workers.gpus * self.workers.least}
         fits = [int(self.have[kind] / amount) for kind, amount in need.items() if amount]
         return min([self.runs, *fits]) if fits else self.runs
 
     def check(self) -> Plan:
-        """Refuse what cannot be placed."""
+        """Refuse runs that cannot be placed."""
         for kind, each in (("CPU", self.workers.cpus), ("GPU", self.workers.gpus)):
             need, have = each * self.workers.least, self.have[kind]
             if need > have:
@@ -71,7 +71,7 @@ class Plan:
 
 
 def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
-    """Seconds to train all of these, from a few updates of some."""
+    """Seconds to train all of these studies, estimated from a few updates of some of them."""
     rates: dict[tuple[Any, ...], float] = {}
     total = 0.0
     for study in studies:
@@ -99,7 +99,7 @@ def _seconds_per_update(study: Study[Any], launch: Launch | None) -> float:
 
 
 def upload_bytes(root: Path = ROOT) -> int:
-    """What a Ray job uploads of the working directory: all but what the ignore files name."""
+    """Bytes that a Ray job uploads of the working directory: of all files but those that the ignore files name."""
     from pathspec import GitIgnoreSpec
 
     lines = [".git/"]

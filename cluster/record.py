@@ -90,29 +90,29 @@ def commit() -> str | None:
     if not (ROOT / ".git").exists():
         return None
     try:
-        called = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
-        return subprocess.run(called, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 @cache
 def packages() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of the packages that compute."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"genlib": genlib.__version__}
+    versions = {"genlib": genlib.__version__}
     for name in ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "ray", "mlflow"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def digests(study: Study[Any]) -> dict[str, dict[str, Any]]:
     """Rows and SHA-256 of the tensors that are trained on and tested on."""
-    found = {}
+    parts = {}
     for name, tensors in zip(("train", "test"), study.data(), strict=True):
         digest = hashlib.sha256()
         for key, tensor in sorted(tensors.items()):
@@ -120,5 +120,5 @@ def digests(study: Study[Any]) -> dict[str, dict[str, Any]]:
             digest.update(tensor.contiguous().numpy().data)
         rows = min((len(tensor) for tensor in tensors.values()), default=0)
         if rows:
-            found[name] = {"rows": rows, "sha256": digest.hexdigest(), "tensors": sorted(tensors)}
-    return found
+            parts[name] = {"rows": rows, "sha256": digest.hexdigest(), "tensors": sorted(tensors)}
+    return parts

@@ -45,7 +45,7 @@ KEPT = 2
 
 
 class Origin(NamedTuple):
-    """The run, and its update, that another one starts from."""
+    """The run that another one starts from, and its update there."""
 
     path: Path
     key: str
@@ -56,9 +56,9 @@ class Run:
     """A study in a storage folder: trained, evaluated, opened again.
 
     Arguments:
-        sweep: the sweep it belongs to; runs of their own are filed under their study.
-        origin: the run whose state it starts from; part of what it is, so of its key.
-        taking_over: claim it from a living process too. Only whoever knows that process to be an orphan may say so.
+        sweep: the sweep that the run belongs to; a run of no sweep is filed under its study.
+        origin: the run whose state this one starts from; part of what it is, so of its key.
+        taking_over: claim it from a living process too. Only for one who knows that process to be an orphan.
     """
 
     def __init__(
@@ -112,19 +112,19 @@ class Run:
     def conclude(
         self, trained: Trained[Any], looks: Sequence[Study[Any]], *, figures: bool, evaluation: bool
     ) -> list[dict[str, float]]:
-        """Evaluate a trained run under every look, or leave it at what its journal has."""
+        """Evaluate a trained run under every look, or leave it at the metrics of its journal."""
         if evaluation:
-            found = [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
-            if self.result().status != "FINISHED":  # it was first asked with other evaluation fields
+            metrics = [self.finish(with_fields(trained, study=look), figures=figures) for look in looks]
+            if self.result().status != "FINISHED":  # it was begun with other evaluation fields
                 first = with_fields(self.study, **looks_of(self.study, read_json(self.path / "study.json")["fields"]))
                 self.finish(with_fields(trained, study=first), figures=figures)
-            return found
+            return metrics
         if self.result().status != "FINISHED":
             self._write_result("FINISHED", metrics=self._metrics_so_far() | {"cpu_seconds": trained.cpu_seconds})
         return []
 
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
-        """The metrics of a finished run under these studies, or None where anything of it is missing or damaged."""
+        """The metrics of a finished run under each of `looks`, or None where anything of it is missing or damaged."""
         try:
             rebuild(read_json(self.path / "study.json"), self.path)
         except (FileNotFoundError, Damaged, InputError):
@@ -133,10 +133,10 @@ class Run:
         rows = read_rows(self.path / "journal") if result.status == "FINISHED" else []
         if not rows or rows[-1]["step"] != self.study.steps or not checkpoints(self.path / "checkpoints"):
             return None
-        found = [read_evaluation(self.evaluation_folder(look), figures=figures) for look in looks]
+        evaluations = [read_evaluation(self.evaluation_folder(look), figures=figures) for look in looks]
         if not all(map(is_whole, checkpoints(self.path / "checkpoints"))):
             return None
-        return None if None in found else [metrics for metrics in found if metrics is not None]
+        return None if None in evaluations else [metrics for metrics in evaluations if metrics is not None]
 
     def train(
         self, launch: Launch | None = None, listener: Listener | None = None, *, any_device: bool = False
@@ -161,7 +161,7 @@ class Run:
     def finish(self, trained: Trained[Any], *, figures: bool = True) -> dict[str, float]:
         """Evaluate and draw what is not there yet; returns the metrics.
 
-        The default evaluation, whose metrics `result.json` repeats, is that of the fields the run was first asked with.
+        The default evaluation, whose metrics `result.json` repeats, is that of the fields the run was begun with.
         """
         folder = self.evaluation_folder(trained.study)
         metrics = read_evaluation(folder, figures=figures)
@@ -196,15 +196,15 @@ class Run:
     def newest_state(self, launch: Launch) -> genlib.State:
         """The newest whole checkpoint's state that the journal reaches; else the origin's; else a new one.
 
-        Damaged checkpoints are set aside, and said so.
+        Damaged checkpoints are set aside, with a note.
         """
         rows = read_rows(self.path / "journal")
         reached = rows[-1]["step"] if rows else 0
-        found = checkpoints(self.path / "checkpoints")
-        for path in found:
+        folders = checkpoints(self.path / "checkpoints")
+        for path in folders:
             if not is_whole(path):
                 self.note(f"the checkpoint {path} is damaged. It is set aside as {set_aside(path).name}.")
-        for path in reversed([path for path in found if path.exists()]):
+        for path in reversed([path for path in folders if path.exists()]):
             state = load_checkpoint(path, self.study, launch)
             if state.step <= reached:
                 return state
@@ -218,13 +218,13 @@ class Run:
 
     @property
     def lease(self) -> Lease:
-        """The lease that is held."""
+        """The run's lease, while it is held."""
         if self._lease is None:
             raise RuntimeError("the run is not claimed")
         return self._lease
 
     def note(self, text: str) -> None:
-        """Say something that the user should know and nothing fails of; it goes into `result.json` too."""
+        """Tell the user something that is no failure; it goes into `result.json` too."""
         self.notes.append(text)
         sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
 
@@ -258,7 +258,7 @@ class Run:
             lease.release()
 
     def mark(self, status: str, message: str) -> None:
-        """Write how a run ended that did not get to its end; a finished one stays finished."""
+        """Record that the run stopped before its end, and how; a finished run stays finished."""
         if read_result(self.path).status != "FINISHED":
             try:
                 self._write_result(status, message=message)
@@ -304,7 +304,7 @@ class Run:
             write_json(path, {**describe(self.study), "key": self.key, "origin": origin})
 
     def refuse_other_device(self, launch: Launch, any_device: bool) -> None:
-        """Raise where another kind of device began it, unless that is wanted; say where the journal is damaged."""
+        """Raise where another kind of device began the run, unless `any_device`; note where the journal is damaged."""
         segments = read_segments(self.path / "journal")
         if segments and (began := segments[-1].head.get("device", launch.kind)) != launch.kind and not any_device:
             raise InputError(
@@ -323,9 +323,9 @@ class Run:
         state = genlib.start(self.study, launch)
         if old.checksums() != self.study.checksums():
             raise InputError(f"{self.study.title()} cannot start from {self.origin.path}: that run is of other data.")
-        found = self.origin.path / "checkpoints" / f"step-{self.origin.step:08d}"
+        folder = self.origin.path / "checkpoints" / f"step-{self.origin.step:08d}"
         try:
-            state.restore(load_checkpoint(found, old, launch).capture())
+            state.restore(load_checkpoint(folder, old, launch).capture())
         except CheckpointError:
             raise
         except (RuntimeError, ValueError, KeyError) as error:
@@ -360,10 +360,10 @@ class Run:
 
     def _metrics_so_far(self) -> dict[str, float]:
         """The newest value of every metric in the journal."""
-        found: dict[str, float] = {}
+        newest: dict[str, float] = {}
         for _, metrics in self.history().rows:
-            found |= metrics
-        return found
+            newest |= metrics
+        return newest
 
     def _write_result(
         self,
@@ -391,7 +391,7 @@ class Run:
 
 
 def start_anew(run: Run) -> Path | None:
-    """Move a run out of the way, so that it begins again; where it went."""
+    """Move a run out of the way, so that it begins again; returns where it went, None where there was none."""
     if not run.path.exists():
         return None
     if has_writer(run.path):

@@ -22,7 +22,7 @@ from genlib import InputError
 def ray_session(cpus: int | None = None, *, verbose: bool = False) -> Iterator[None]:
     """Connect to the cluster that `RAY_ADDRESS` names (in a job Ray sets it), or start Ray on this machine.
 
-    An embedded session has a slot per core and threads of its own for nothing else: one thread per process.
+    An embedded session has a slot per core, and each of its processes computes on one thread.
     """
     quiet()
     if ray.is_initialized():
@@ -56,8 +56,8 @@ def probe_storage(storage: Path) -> None:
     expected = read_json(storage / MARK)["id"]
     for node in nodes:
         placed = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        found = ray.get(_storage_id.options(scheduling_strategy=placed).remote(str(storage)))
-        if found != expected:
+        seen = ray.get(_storage_id.options(scheduling_strategy=placed).remote(str(storage)))
+        if seen != expected:
             where = node["NodeManagerHostname"]
             raise InputError(f"the storage {storage} is not seen on node {where}: give a folder that all share.")
 
@@ -71,7 +71,7 @@ def _storage_id(storage: str) -> str:
 
 
 def quiet() -> None:
-    """No chatter from Ray's libraries: the console is the reporter's."""
+    """Keep Ray's libraries quiet, for the console belongs to the scripts; let their workers import from the project."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -85,8 +85,8 @@ def quiet() -> None:
 
 def resources() -> dict[str, float]:
     """CPUs and GPUs of the session's cluster."""
-    found = ray.cluster_resources()
-    return {"CPU": found.get("CPU", 0.0), "GPU": found.get("GPU", 0.0)}
+    totals = ray.cluster_resources()
+    return {"CPU": totals.get("CPU", 0.0), "GPU": totals.get("GPU", 0.0)}
 
 
 def available(cpus: int | None = None) -> dict[str, float]:

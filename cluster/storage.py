@@ -30,7 +30,7 @@ def storage_from(option: Path | None) -> Path:
 
 
 def open_storage(folder: Path) -> Path:
-    """Make the folder ours, or refuse one that is not: unwritable, or full of something else."""
+    """Make a folder genlib's storage, or refuse it: it cannot be written, or holds something else."""
     mark = folder / MARK
     try:
         if not mark.exists():
@@ -44,15 +44,17 @@ def open_storage(folder: Path) -> Path:
         probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
         probe.touch(exist_ok=False)
         probe.unlink()
-        found = read_json(mark)["format"]
+        version = read_json(mark)["format"]
     except Damaged:  # whatever else is there, it was ours
         set_aside(mark)
         write_json(mark, {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()})
-        found = FORMAT
+        version = FORMAT
     except OSError as error:
         raise InputError(f"the storage {folder} cannot be written ({error.strerror}): give another.") from error
-    if found != FORMAT:
-        raise InputError(f"the storage {folder} is of format {found}; this genlib reads format {FORMAT}: give another.")
+    if version != FORMAT:
+        raise InputError(
+            f"the storage {folder} is of format {version}; this genlib reads format {FORMAT}: give another."
+        )
     return folder
 
 
@@ -73,10 +75,10 @@ def find_run(named: str, storage: Path) -> Path:
     path = Path(named)
     if (path / "study.json").exists():
         return path.absolute()
-    found = [folder for folder in run_folders(storage) if folder.name.startswith(path.name)]
-    if not found:
+    matches = [folder for folder in run_folders(storage) if folder.name.startswith(path.name)]
+    if not matches:
         raise InputError(f"there is no run {named} in {storage}: `experiments/runs.py list` names those there are.")
-    if len(found) > 1:
-        shown = ", ".join(str(folder.relative_to(storage)) for folder in found[:4])
+    if len(matches) > 1:
+        shown = ", ".join(str(folder.relative_to(storage)) for folder in matches[:4])
         raise InputError(f"{named} may be {shown}: give more of the key, or the path.")
-    return found[0]
+    return matches[0]

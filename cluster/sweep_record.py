@@ -35,7 +35,7 @@ class SweepRecord:
 
     name: str
     study: str
-    """The name of the study on the command line; several, where the sweep is over whole studies."""
+    """The name of the study on the command line; several names, where the sweep is over whole studies."""
     space: dict[str, list[str]]
     metric: str
     began: float
@@ -61,9 +61,9 @@ class SweepRecord:
     ended: float | None = None
 
     def same_question(self, other: SweepRecord) -> bool:
-        """Whether two records ask the same, so that the settings one was given are the other's too."""
-        asked = ("name", "study", "fields", "space", "metric", "mode", "search", "stopping")
-        return all(getattr(self, name) == getattr(other, name) for name in asked)
+        """Whether two records are of one search, so that the settings given to one are the other's too."""
+        names = ("name", "study", "fields", "space", "metric", "mode", "search", "stopping")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 def read_sweep(folder: Path) -> SweepRecord:

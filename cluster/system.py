@@ -1,6 +1,6 @@
 """What the machine did while a run ran: processor, memory, GPU, in lines of their own beside the journal.
 
-They differ from run to run, so they are no part of the journal, which does not.
+These numbers differ when a run is repeated, so they are no part of the journal, whose metrics do not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EVERY = 10.0
 
 
 class SystemLog:
-    """Writes a line when the last one is old enough."""
+    """Writes lines about the machine, each when the last one is old enough."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class SystemLog:
             return
         self._last = time.monotonic()
         memory = self._process.memory_info().rss / 2**20
-        found = {
+        metrics = {
             "system/process_cpu_percent": self._process.cpu_percent(),
             "system/process_memory_mib": memory,
             "system/machine_cpu_percent": psutil.cpu_percent(),
@@ -41,7 +41,7 @@ class SystemLog:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a") as file:
-                file.write(sealed({"time": time.time(), "metrics": found}) + "\n")
+                file.write(sealed({"time": time.time(), "metrics": metrics}) + "\n")
         except OSError:
             return
 

@@ -37,7 +37,7 @@ RESTARTS = 20
 
 @dataclass(frozen=True)
 class Workers:
-    """How many, and what each gets."""
+    """How many workers a run has, and what each of them gets."""
 
     least: int = 1
     most: int = 1
@@ -45,7 +45,7 @@ class Workers:
     gpus: float = 0
 
     def check(self, study: Study[Any]) -> None:
-        """Refuse a batch that they cannot share."""
+        """Refuse a study whose batch they cannot share."""
         for count in range(self.least, self.most + 1):
             if study.batch_size % count:
                 raise InputError(
@@ -58,7 +58,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Task:
-    """What every worker is told."""
+    """What every worker of a run is told."""
 
     study: Study[Any]
     storage: Path
@@ -135,7 +135,7 @@ def execute_with_workers(
 
 
 def _work(config: dict[str, Any]) -> None:
-    """One worker, from the newest checkpoint to the end. What would fail again is recorded, not raised: no restart."""
+    """One worker, from the newest checkpoint to the end. An error that would come again is recorded: no restart."""
     import ray.train
     import ray.train.torch
     import torch
@@ -199,12 +199,12 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
         return state
     folder = run.path / "checkpoints" / f"step-{step[0]:08d}"
     if step[0] and not (run.origin and step[0] == run.origin.step):
-        return load_checkpoint(folder, run.study, launch)  # not there: this node does not see the storage
+        return load_checkpoint(folder, run.study, launch)  # fails where this node does not see the storage
     return run.newest_state(launch) if run.origin else genlib.start(run.study, launch)
 
 
 def _failure(run: Run) -> str:
-    """What rank 0 could not go on with, in an earlier try of the same driver."""
+    """The error that ended rank 0 in an earlier try under the same driver; empty where there is none."""
     try:
         return str(read_json(run.path / DRIVER / "tries.json").get("failed", ""))
     except (FileNotFoundError, Damaged):

@@ -1,1 +1,1 @@
-"""What to run: scripts a person reads."""
+"""Scripts to run, written to be read."""

@@ -22,27 +22,30 @@ from cluster.workers import Workers
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, end, only_planned
+from experiments.command.record import read_record, write_record
 from genlib import STUDIES, Claim, Finding, InputError, Study, Trained, find_study, views_of, weigh
 from tuning.many import run_many
 
 
 @dataclass(frozen=True)
 class ClaimOptions(Options):
-    """Which claims, and where their runs run."""
+    """Which claims to check, and where and how their runs are done."""
 
     studies: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """The studies whose claims are checked: names of the catalogue or places of your own; all by default."""
+    """Studies whose claims are checked: names of the catalogue, or places of your own studies; all by default."""
+    record: bool = False
+    """Record the verdicts for the pages, where `make pages` shows them."""
     seeds: int = 3
-    """Seeds 0, 1, … per claim."""
+    """Number of seeds per claim: 0, 1, …"""
 
 
 def train(run: Run, *, workers: Workers, device: str, any_device: bool) -> None:
-    """Train a run; claims look at the model themselves."""
+    """Train a run without evaluating it; claims look at the model themselves."""
     execute(run, workers, device=device, evaluation=False, any_device=any_device)
 
 
 def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[int, float]:
-    """The effects of all claims that look at this run first, for its seed."""
+    """The effects, at this run's seed, of all claims whose first study it is."""
 
     @cache  # a run that several claims look at is opened, and evaluated, once
     def opened(study: Study[Any]) -> Trained[Any]:
@@ -52,23 +55,23 @@ def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[
 
 
 def compared(kind: type[Study[Any]], seeds: int) -> list[Study[Any]]:
-    """Every run that the study's claims look at."""
-    found = [
+    """Every study, for each seed, whose run the claims of a kind of study look at."""
+    studies = [
         replace(study, seed=seed) for claim in views_of(kind).claims for study in claim.studies for seed in range(seeds)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(studies))
 
 
 def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
-    """Train what the study's claims compare, over seeds, and weigh each claim."""
+    """Train what the claims of a kind of study compare, over seeds, and weigh each claim."""
     claims, storage, seeds = views_of(kind).claims, options.root, options.seeds
     how = partial(train, workers=options.group, device=options.device, any_device=options.any_device)
     for _ in run_many(compared(kind, seeds), storage, how, workers=options.group, evaluated=False):
         pass
     measured: dict[int, dict[int, float]] = {number: {} for number in range(len(claims))}
     for first in dict.fromkeys(claim.studies[0] for claim in claims):
-        mine = [(number, claim) for number, claim in enumerate(claims) if claim.studies[0] == first]
-        work = partial(effects, claims=mine, storage=str(storage.absolute()))
+        numbered = [(number, claim) for number, claim in enumerate(claims) if claim.studies[0] == first]
+        work = partial(effects, claims=numbered, storage=str(storage.absolute()))
         for done in run_many([replace(first, seed=seed) for seed in range(seeds)], storage, work):
             for number, effect in done.value.items():
                 measured[number][done.study.seed] = effect
@@ -76,7 +79,7 @@ def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
 
 
 def main(options: ClaimOptions) -> None:
-    """Check and print."""
+    """Check the claims and print the findings."""
     kinds = {name: find_study(name) for name in options.studies}
     kinds = kinds or {kind.title(): kind for kind in STUDIES if views_of(kind).claims}
     for name, kind in kinds.items():
@@ -100,9 +103,18 @@ def main(options: ClaimOptions) -> None:
             table.add_row(claim.text, finding.verdict, numbers, f"> {claim.margin:g}", claim.measure)
             text = claim.text.replace("|", "\\|")
             lines.append(f"| {text} | **{finding.verdict}** | {numbers} | > {claim.margin:g} | {claim.measure} |")
-            record.append({"study": name, "claim": claim.text, "verdict": finding.verdict, "effects": finding.effects})
+            record.append(
+                {
+                    "study": name, "claim": claim.text, "verdict": finding.verdict, "mean": finding.mean,
+                    "low": finding.low, "high": finding.high, "seeds": options.seeds, "margin": claim.margin,
+                    "measure": claim.measure, "effects": finding.effects,
+                }
+            )  # fmt: skip
     Console(stderr=options.json, width=180).print(table)
     (options.root / "claims.json").write_text(json.dumps(record, indent=2))
+    if options.record:
+        others = [verdict for verdict in read_record("claims") if verdict["study"] not in kinds]
+        write_record("claims", others + [{k: v for k, v in one.items() if k != "effects"} for one in record])
     (options.root / "claims.md").write_text("\n".join(lines) + "\n")
     print_lines(options.console, {"effects": f"{options.root}/claims.json", "markdown": f"{options.root}/claims.md"})
     end(options)

@@ -1,4 +1,4 @@
-"""A study of one's own, whole, in one file: which digit is it? Copy it anywhere and change it; genlib need not know.
+"""A complete study of your own in one file: which digit is it? Copy it anywhere and change it; genlib need not know.
 
     python experiments/train.py experiments/example_study.py:Perceptron --width 16
     python experiments/claims.py experiments/example_study.py:Perceptron
@@ -23,19 +23,19 @@ from genlib import Claim, Data, Drawing, Draws, Entry, Evaluation, History, Loss
 
 @dataclass(frozen=True, kw_only=True)
 class Perceptron(Study[nn.Module]):
-    """A perceptron that tells digits."""
+    """A perceptron that recognises digits."""
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/accuracy", "max")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"report": {}, "tiny": {"steps": 40, "validate_every": 20}}
 
     steps: int = setting(400, low=1)
-    """Updates of the weights."""
+    """Number of updates of the weights."""
     batch_size: int = setting(100, low=1)
-    """Rows of the global batch, over all workers."""
+    """Number of rows in the global batch, over all workers."""
     width: int = setting(32, low=1)
     """Features of the hidden layer."""
     threshold: float = setting(0.5, above=0, below=1, evaluation=True)
-    """The least probability at which an answer counts as sure."""
+    """Probability above which an answer counts as sure."""
 
     def data(self) -> Data:
         x, y = digits()
@@ -49,17 +49,17 @@ class Perceptron(Study[nn.Module]):
         return Loss({"cross_entropy": functional.cross_entropy(model(batch["x"]), batch["y"])})
 
     def validate(self, model: nn.Module, draws: Draws) -> dict[str, float]:
-        return {"validation/accuracy": self.told(model, draws.device)["accuracy"]}
+        return {"validation/accuracy": self.scores(model, draws.device)["accuracy"]}
 
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
-        return Evaluation(self.told(model, draws.device), {}, {})
+        return Evaluation(self.scores(model, draws.device), {}, {})
 
     def example(self) -> tuple[Tensor, ...]:
         return (torch.zeros(4, 64),)
 
     @torch.no_grad()
-    def told(self, model: nn.Module, device: torch.device) -> dict[str, float]:
-        """The share of test digits that are told rightly, and of answers that are sure."""
+    def scores(self, model: nn.Module, device: torch.device) -> dict[str, float]:
+        """The share of test digits that are recognised, and the share of answers that are sure."""
         x, y = (tensor.to(device) for tensor in self.data().test.values())
         probabilities = model(x).softmax(1)
         sure = probabilities.amax(1) > self.threshold
@@ -72,12 +72,12 @@ def digits() -> tuple[Tensor, Tensor]:
     """1,797 digits, each a row of 64 pixels in [0, 1], and their classes."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    return torch.from_numpy(found.data).float() / 16, torch.from_numpy(found.target)
+    dataset = load_digits()
+    return torch.from_numpy(dataset.data).float() / 16, torch.from_numpy(dataset.target)
 
 
 def draw(study: Perceptron, model: nn.Module, history: History) -> dict[str, Drawing]:
-    """Accuracy by update. Without this function the losses would be drawn."""
+    """Draw the accuracy by update. Without this function the losses would be drawn."""
     from matplotlib.figure import Figure
 
     steps, values = history.series("validation/accuracy")

@@ -1,4 +1,4 @@
-"""Text from a trained run, as it comes.
+"""Generate text from a trained run, printed as it comes.
 
 python experiments/generate.py RUN --prompt "Alice was" [--tokens 200] [--temperature 0.8] [--top-k 40] [--top-p 0.9]
 """
@@ -22,28 +22,28 @@ from genlib.methods import gpt
 
 @dataclass(frozen=True)
 class Options:
-    """Which run, how it goes on."""
+    """Which run to generate from, and how to draw."""
 
     run: Annotated[str, tyro.conf.Positional]
     """A run directory, or the beginning of a run's key."""
     prompt: str
-    """The text to go on from."""
+    """Text to go on from."""
     tokens: int = 200
-    """How many tokens more."""
+    """Number of tokens to generate."""
     temperature: float = 0.8
-    """Below 1 the probable tokens become more so; 0 takes the most probable."""
+    """Temperature of the draws: below 1, probable tokens become more so; 0 always takes the most probable."""
     top_k: int = 0
-    """Only the most probable so many are drawn from; 0 allows all."""
+    """Draw only from this number of most probable tokens; 0 allows all."""
     top_p: float = 1.0
-    """Only the most probable that make up this share are."""
+    """Draw only from the most probable tokens that together make up this share of the probability; 1 allows all."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
     storage: Path | None = None
-    """Where keys are looked up."""
+    """Folder where keys are looked up. [GENLIB_STORAGE, else ./runs]"""
 
 
 def check(options: Options) -> None:
-    """Refuse what cannot be drawn from."""
+    """Refuse options with which nothing can be drawn."""
     allowed = {
         "tokens": (options.tokens >= 1, "at least 1"),
         "temperature": (options.temperature >= 0, "at least 0"),
@@ -57,7 +57,7 @@ def check(options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    """Print the prompt, then each piece of text when it is drawn."""
+    """Print the prompt, then each piece of text as soon as it is drawn."""
     check(options)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
@@ -74,15 +74,15 @@ def main(options: Options) -> None:
         top_k=options.top_k,
         top_p=options.top_p,
     )
-    said, tokens = "", []
+    printed, tokens = "", []
     for token in drawn:
         tokens.append(token)
-        whole = study.reader.decode(torch.cat(tokens))
-        if not whole.endswith("\ufffd"):  # bytes of an unfinished character wait for their others
-            sys.stdout.write(whole[len(said) :])
+        text = study.reader.decode(torch.cat(tokens))
+        if not text.endswith("\ufffd"):  # bytes of an unfinished character wait for their others
+            sys.stdout.write(text[len(printed) :])
             sys.stdout.flush()
-            said = whole
-    sys.stdout.write(study.reader.decode(torch.cat(tokens))[len(said) :] + "\n")
+            printed = text
+    sys.stdout.write(study.reader.decode(torch.cat(tokens))[len(printed) :] + "\n")
 
 
 if __name__ == "__main__":

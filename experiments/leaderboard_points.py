@@ -4,7 +4,7 @@
 
 Every method trains for three budgets, the longest of which is `SECONDS` of one thread; update counts were calibrated
 once (`--calibrate` measures them anew), for stopping by the clock would break exact resume. Diffusion and flow matching
-are then looked at with several numbers of network evaluations; a coupling flow is one pass, whatever it is asked.
+are then measured with several numbers of network evaluations; a coupling flow always takes one pass.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cluster.workers import Workers
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, end, only_planned
+from experiments.command.record import summary, write_record
 from experiments.command.tables import cell, markdown, with_ratios
 from genlib import CouplingFlow, FlowMatching, InputError, PointDiffusion, Study, train
 from genlib.data.points import DensityName, density
@@ -48,9 +49,9 @@ METHODS: dict[str, Study[Any]] = {
     "flow matching": FlowMatching.preset("best", steps=12_800),
 }
 SHARES = (1 / 16, 1 / 4, 1.0)
-"""Of the budget, each a training of its own: the learning rate falls to zero in every one."""
+"""Shares of the budget, each a training of its own: the learning rate falls to zero in every one."""
 EVALUATIONS = (4, 8, 20, 40, 100)
-"""Of the network, for a sample: two in each of their second-order steps."""
+"""Network evaluations for a sample: two in each second-order step."""
 NLL = {"nll_gap": ("NLL above the truth (nats)", 0.0)}
 SAMPLES = {"c2st": ("C2ST (.5 is perfect)", 0.5), "sliced_wasserstein_ratio": ("SW ÷ real against real", 1.0)}
 COLUMNS = {
@@ -64,28 +65,30 @@ NOTE = """Diffusion, coupling flows and flow matching on the same densities unde
 
 Diffusion's settings were chosen on the square, those of the flows on the rings, each among some twenty."""
 Key = tuple[DensityName, str, float, int]
-"""Density, method, share of the budget, seed."""
+"""One training: its density, its method, its share of the budget, its seed."""
 Measured = Mapping[Key, Sequence[dict[str, float]]]
 
 
 @dataclass(frozen=True)
 class LeaderboardOptions(Options):
-    """Which densities and seeds."""
+    """Which densities and seeds to compare, and where and how their runs are done."""
 
     seeds: int = 3
-    """Seeds 0, 1, … of every training."""
+    """Number of seeds of every training: 0, 1, …"""
     densities: tuple[DensityName, ...] = ("rings", "checkerboard")
-    """The densities that all methods learn."""
+    """Densities that all methods learn."""
+    record: bool = False
+    """Record the numbers for the pages, where `make pages` shows them."""
     share: float = 1.0
-    """Part of the budget; less for a trial of the script."""
+    """Share of the budget to spend; below 1 for a trial of the script."""
     calibrate: bool = False
     """Measure what each method does in a CPU-second, say how many updates the budget holds, and stop."""
 
 
 def looks(study: Study[Any]) -> list[Study[Any]]:
-    """The study with its numbers of evaluations, the default one last; a coupling flow as it is.
+    """The study with each number of network evaluations, the default one last; a coupling flow as it is.
 
-    The likelihood is always taken in small steps: in few it is the likelihood of nothing, and may beat the truth.
+    The likelihood always takes small steps: with few of them it is the likelihood of nothing, and may beat the truth.
     """
     if isinstance(study, CouplingFlow):
         return [study]
@@ -95,13 +98,13 @@ def looks(study: Study[Any]) -> list[Study[Any]]:
 def evaluate(
     run: Run, *, whole: frozenset[str], workers: Workers, device: str, any_device: bool
 ) -> list[dict[str, float]]:
-    """Train, and measure; with every number of evaluations those that had the whole budget."""
-    every = looks(run.study) if run.key in whole else [run.study]
-    return execute(run, workers, device=device, looks=every[::-1], any_device=any_device)[::-1]
+    """Train a run and measure it; with every number of network evaluations where it had the whole budget."""
+    views = looks(run.study) if run.key in whole else [run.study]
+    return execute(run, workers, device=device, looks=views[::-1], any_device=any_device)[::-1]
 
 
 def calibrate(console: Console) -> None:
-    """How many updates each method makes in the budget, here and now, measured in turns."""
+    """Print how many updates each method makes in the budget, here and now, measured in turns."""
     torch.set_num_threads(1)
     loops = {name: train(study.with_fields({"density": "rings", "steps": 10**9})) for name, study in METHODS.items()}
     steps, last, spent = dict.fromkeys(loops, 0), dict.fromkeys(loops, 0), dict.fromkeys(loops, 0.0)
@@ -110,7 +113,7 @@ def calibrate(console: Console) -> None:
             began, step = time.process_time(), 0
             while time.process_time() - began < 2:
                 step = next(loop).step
-            if turn:  # the first one warms up
+            if turn:  # the first turn warms up
                 steps[name] += step - last[name]
                 spent[name] += time.process_time() - began
             last[name] = step
@@ -120,9 +123,9 @@ def calibrate(console: Console) -> None:
 
 
 def wanted(options: LeaderboardOptions) -> dict[Key, Study[Any]]:
-    """Every run."""
-    found: dict[Key, Study[Any]] = {}
-    for on in options.densities:
+    """The study of every training."""
+    studies: dict[Key, Study[Any]] = {}
+    for target in options.densities:
         for method, study in METHODS.items():
             for share in SHARES:
                 part = share * options.share
@@ -130,10 +133,10 @@ def wanted(options: LeaderboardOptions) -> dict[Key, Study[Any]]:
                     "warmup_steps": round(study.warmup_steps * part)
                 }
                 for seed in range(options.seeds):
-                    found[on, method, share, seed] = looks(study.with_fields({"density": on, "seed": seed, **scaled}))[
-                        -1
-                    ]
-    return found
+                    studies[target, method, share, seed] = looks(
+                        study.with_fields({"density": target, "seed": seed, **scaled})
+                    )[-1]
+    return studies
 
 
 def main(options: LeaderboardOptions) -> None:
@@ -150,21 +153,23 @@ def main(options: LeaderboardOptions) -> None:
     runs = [Run(study, options.root, sweep=name) for study in studies.values()]
     if only_planned(options, runs):
         return
-    names = {f"{method}, {on}, {share:.3g} of the time, seed {seed}": study
-             for (on, method, share, seed), study in studies.items()}  # fmt: skip
-    whole = frozenset(study.key() for (_, _, share, _), study in studies.items() if share == SHARES[-1])
-    how = partial(evaluate, whole=whole, workers=options.group, device=options.device, any_device=options.any_device)
+    names = {f"{method}, {target}, {share:.3g} of the time, seed {seed}": study
+             for (target, method, share, seed), study in studies.items()}  # fmt: skip
+    full = frozenset(study.key() for (_, _, share, _), study in studies.items() if share == SHARES[-1])
+    how = partial(evaluate, whole=full, workers=options.group, device=options.device, any_device=options.any_device)
     with gathering(options.root, name, names, metric="nll_gap", note=NOTE) as gathered:
         done = run_many(list(studies.values()), options.root, how, gathered=gathered, workers=options.group)
-        values = {found.study: found.value for found in done}
-        measured = {key: [with_ratios(found) for found in values[study]] for key, study in studies.items()}
-        seen = {", ".join(map(str, key)): found for key, found in measured.items()}
-        (gathered.path / "leaderboard.json").write_text(json.dumps(seen, indent=1))
+        values = {run.study: run.value for run in done}
+        measured = {key: [with_ratios(metrics) for metrics in values[study]] for key, study in studies.items()}
+        record = {", ".join(map(str, key)): rows for key, rows in measured.items()}
+        (gathered.path / "leaderboard.json").write_text(json.dumps(record, indent=1))
         seconds = SECONDS * options.share
         pictures = draw(measured, gathered.path, seconds)
         table, text = tabulate(measured, options.seeds, seconds)
         (gathered.path / "leaderboard.md").write_text(text)
         gathered.write(note=f"{NOTE}\n\n{text}")
+        if options.record:
+            write_record("leaderboard", summaries(measured))
     options.console.print(table)
     end(options)
     shown = {"pictures": ", ".join(map(str, pictures)), "table": f"{gathered.path}/leaderboard.md"}
@@ -173,18 +178,18 @@ def main(options: LeaderboardOptions) -> None:
 
 
 def draw(measured: Measured, folder: Path, seconds: float) -> list[Path]:
-    """Quality against evaluations after the whole budget, and against training time with the most evaluations."""
+    """Draw quality against evaluations after the whole budget, and against training time with the most evaluations."""
 
     def empty() -> Any:
         return defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
 
     by_evaluations, by_time = empty(), empty()
-    for (on, method, share, _), every in measured.items():
-        title = density(on).title
+    for (target, method, share, _), rows in measured.items():
+        title = density(target).title
         for name in NLL | SAMPLES:
-            by_time[title][method][name][seconds * share].append(every[-1][name])
-            for found in every if share == SHARES[-1] and name in SAMPLES else ():
-                by_evaluations[title][method][name][found["evaluations"]].append(found[name])
+            by_time[title][method][name][seconds * share].append(rows[-1][name])
+            for row in rows if share == SHARES[-1] and name in SAMPLES else ():
+                by_evaluations[title][method][name][row["evaluations"]].append(row[name])
     ticks = [round(seconds * share, 2) for share in SHARES]
     cost = "CPU-seconds of training"
     drawn = {
@@ -196,16 +201,28 @@ def draw(measured: Measured, folder: Path, seconds: float) -> list[Path]:
     return [folder / f"{name}.png" for name in drawn]
 
 
-def tabulate(measured: Measured, seeds: int, seconds: float) -> tuple[Table, str]:
-    """After the whole budget, with the most evaluations."""
-    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
-    for (on, method, share, _), every in measured.items():
+def summaries(measured: Measured) -> dict[str, dict[str, dict[str, float]]]:
+    """The numbers of the table: after the whole budget, with the most evaluations."""
+    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for (target, method, share, _), rows in measured.items():
         if share == SHARES[-1]:
-            found[on, method].append(every[-1])
+            groups[f"{target}, {method}"].append(rows[-1])
+    return {
+        name: {metric: summary([row[metric] for row in rows]) for metric, _ in COLUMNS.values()}
+        for name, rows in groups.items()
+    }
+
+
+def tabulate(measured: Measured, seeds: int, seconds: float) -> tuple[Table, str]:
+    """The table, and its Markdown, of what the whole budget reaches with the most evaluations."""
+    results: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    for (target, method, share, _), metrics in measured.items():
+        if share == SHARES[-1]:
+            results[target, method].append(metrics[-1])
     title = f"{seconds:g} CPU-seconds each as calibrated; mean ± half the 95 % interval over {seeds} seeds"
     rows = [
-        [on, method, *(cell([one[key] for one in every], digits) for key, digits in COLUMNS.values())]
-        for (on, method), every in found.items()
+        [target, method, *(cell([one[key] for one in metrics], digits) for key, digits in COLUMNS.values())]
+        for (target, method), metrics in results.items()
     ]
     table = Table("density", "method", *COLUMNS, title=title)
     for row in rows:

@@ -2,8 +2,8 @@
 
 python experiments/mirror.py [--storage runs] [--again]
 
-Runs are mirrored while they run; this is for a server that was away, an MLflow that was wiped, or another one: set
-MLFLOW_TRACKING_URI, and everything is shown there too.
+Runs are mirrored while they run; this script is for a server that was away, an MLflow that was wiped, or another one:
+set MLFLOW_TRACKING_URI, and everything is shown there too.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from genlib import InputError
 
 @dataclass(frozen=True)
 class Options:
-    """Which storage."""
+    """Which storage to show, and how."""
 
     storage: Path | None = None
     """The storage folder. [GENLIB_STORAGE, else ./runs]"""
     again: bool = False
     """Forget what was shown: look everything up, and send it once more."""
     minutes: float = 60.0
-    """How long to wait."""
+    """Minutes to wait at most."""
 
 
 def main(options: Options) -> None:
-    """Start the mirror if it is not there, and wait."""
+    """Start the mirror if it is not running, and wait until everything is shown."""
     storage = storage_from(options.storage)
     if not (storage / MARK).exists():
         raise InputError(f"{storage} is no storage of genlib's: give --storage.")
-    silent = refuse_unusable(storage)
-    if silent:
-        raise InputError(silent)
+    warning = refuse_unusable(storage)
+    if warning:
+        raise InputError(warning)
     start_mirror(storage, again=options.again)
-    late = wait_until_shown(storage, seconds=60 * options.minutes)
-    if late:
-        sys.stderr.write(f"{late}\n")
+    notice = wait_until_shown(storage, seconds=60 * options.minutes)
+    if notice:
+        sys.stderr.write(f"{notice}\n")
         sys.exit(1)
     print(f"{len(list(run_folders(storage)))} runs are shown: {ui_command(storage)}")
 

@@ -25,11 +25,13 @@ from cluster.workers import Workers
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, end, only_planned
+from experiments.command.record import read_record, summary, write_record
 from experiments.command.tables import cell, markdown, with_ratios
 from genlib import (
     ColourTransfer,
     ContinuousVAE,
     CouplingFlow,
+    DigitJudge,
     DiscreteVAE,
     FlowMatching,
     InputError,
@@ -49,9 +51,9 @@ class Family(NamedTuple):
 
     rows: Mapping[str, Study[Any]]
     columns: dict[str, tuple[str, int]]
-    """By heading: the metric, and its decimals."""
+    """For each heading: the metric, and its decimals."""
     seeds: int
-    """At most so many seeds a row, unless asked otherwise."""
+    """Number of seeds per row, unless --seeds gives another."""
 
 
 POINTS = Family(
@@ -130,8 +132,13 @@ TEXT = Family(
     },
     seeds=3,
 )
-FAMILIES = (POINTS, AUTOENCODERS, TRANSFER, TEXT)
-ROWS = {name: study for family in FAMILIES for name, study in family.rows.items()}
+JUDGE = Family(
+    {f"DigitJudge, {preset}": DigitJudge.preset(preset) for preset in ("report", "best")},
+    {"accuracy": ("accuracy", 4), "CPU-seconds": ("cpu_seconds", 0)},
+    seeds=3,
+)
+FAMILIES = {"points": POINTS, "autoencoders": AUTOENCODERS, "transfer": TRANSFER, "text": TEXT, "judge": JUDGE}
+ROWS = {name: study for family in FAMILIES.values() for name, study in family.rows.items()}
 PICTURES = {
     "PointDiffusion, report": ("loss", "starting_variance", "forward_and_reverse", "reverse_paths"),
     "PointDiffusion, best": ("sampling_steps", "schedules"),
@@ -152,18 +159,20 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class ResultOptions(Options):
-    """Which results, and where their runs run."""
+    """Which results to produce, and where and how their runs are done."""
 
     seeds: int | None = None
-    """Seeds 0, 1, … per row: by default three, one for studies of images."""
+    """Number of seeds per row, 0, 1, …: by default three, and one for studies of images."""
     only: str = ""
-    """Only rows whose name contains this."""
+    """Text that the names of the rows must contain; empty for all rows."""
+    record: bool = False
+    """Record the numbers for the pages, where `make pages` shows them."""
     gallery: bool = False
     """Copy the README's pictures, from the first seed's runs, to experiments/gallery."""
 
 
 def evaluate(run: Run, *, workers: Workers, device: str, any_device: bool) -> dict[str, float]:
-    """Train and measure; the first seed is drawn too."""
+    """Train a run and measure it; seed 0 has its figures drawn too."""
     return execute(run, workers, device=device, figures=run.study.seed == 0, any_device=any_device)[0]
 
 
@@ -174,7 +183,7 @@ def main(options: ResultOptions) -> None:
         raise InputError(f"nothing to do: the rows are {', '.join(ROWS)}, and --seeds is at least 1.")
     wanted = {
         (name, seed): replace(study, seed=seed)
-        for family in FAMILIES
+        for family in FAMILIES.values()
         for name, study in family.rows.items()
         if name in rows
         for seed in range(options.seeds or family.seeds)
@@ -190,10 +199,12 @@ def main(options: ResultOptions) -> None:
     for (name, _), study in wanted.items():
         for metric, value in with_ratios(values[study]).items():
             measured[name][metric].append(value)
-    texts = [show(family, measured, options) for family in FAMILIES if family.rows.keys() & rows.keys()]
+    texts = [show(family, measured, options) for family in FAMILIES.values() if family.rows.keys() & rows.keys()]
     (options.root / "results.md").write_text("\n".join(texts))
     (options.root / "results.json").write_text(json.dumps(measured, indent=2))
     print_lines(options.console, {"metrics": f"{options.root}/results.json", "markdown": f"{options.root}/results.md"})
+    if options.record:
+        record(measured)
     if options.gallery:
         fill_gallery(rows, options.root)
     end(options)
@@ -202,11 +213,11 @@ def main(options: ResultOptions) -> None:
 
 
 def show(family: Family, measured: Mapping[str, Mapping[str, list[float]]], options: ResultOptions) -> str:
-    """Print a family's table; the same in Markdown."""
+    """Print a family's table; returns it as Markdown."""
     columns = {
-        heading: how
-        for heading, how in family.columns.items()
-        if any(how[0] in measured[name] for name in family.rows if name in measured)
+        heading: column
+        for heading, column in family.columns.items()
+        if any(column[0] in measured[name] for name in family.rows if name in measured)
     }
     lines = [
         [name, *(cell(measured[name].get(metric, []), digits) for metric, digits in columns.values())]
@@ -222,8 +233,18 @@ def show(family: Family, measured: Mapping[str, Mapping[str, list[float]]], opti
     return f"{markdown(['study', *columns], lines)}\n{title}.\n"
 
 
+def record(measured: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """Keep the metrics that the tables show, in the place of what was recorded of these rows."""
+    recorded = read_record("results")
+    for family in FAMILIES.values():
+        for name in family.rows.keys() & measured.keys():
+            metrics = [metric for metric, _ in family.columns.values() if metric in measured[name]]
+            recorded[name] = {metric: summary(measured[name][metric]) for metric in metrics}
+    write_record("results", {name: recorded[name] for name in ROWS if name in recorded})
+
+
 def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
-    """Copy chosen pictures of seed 0."""
+    """Copy the chosen pictures of seed 0 to the gallery."""
     for name, pictures in PICTURES.items():
         if name in rows:
             path = Run(rows[name], storage).path

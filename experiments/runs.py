@@ -32,48 +32,48 @@ SHOWN = ("nll", "c2st", "sliced_wasserstein", "psnr", "nats_per_char", "test/los
 
 @dataclass(frozen=True)
 class List:
-    """Every run: where, how it stands, how far it is, its main numbers."""
+    """List every run: its place, its status, its step, its main metrics."""
 
     storage: Path | None = None
-    """The storage folder."""
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
 
 
 @dataclass(frozen=True)
 class Show:
-    """One run: its fields, its metrics, its files."""
+    """Show one run: its fields, its metrics, its figures."""
 
     run: Annotated[str, Positional]
     """A run directory, or the beginning of a key."""
     storage: Path | None = None
-    """The storage folder."""
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
 
 
 @dataclass(frozen=True)
 class Diff:
-    """Two runs side by side: the fields that differ, and every metric."""
+    """Compare two runs side by side: the fields that differ, and every metric."""
 
     one: Annotated[str, Positional]
     """A run directory, or the beginning of a key."""
     other: Annotated[str, Positional]
-    """Another."""
+    """The run to compare it with: a directory, or the beginning of a key."""
     storage: Path | None = None
-    """The storage folder."""
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
 
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete runs; without --yes it only says which."""
+    """Delete runs; without --yes, only say which."""
 
     runs: Annotated[tuple[str, ...], Positional]
     """Run directories, or beginnings of keys."""
     yes: bool = False
-    """Really do it."""
+    """Delete the runs instead of only naming them."""
     storage: Path | None = None
-    """The storage folder."""
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
 
 
 def described(path: Path) -> dict[str, Any]:
-    """A run's `study.json`."""
+    """The content of a run's `study.json`."""
     try:
         return read_json(path / "study.json")
     except (FileNotFoundError, Damaged) as error:
@@ -81,15 +81,15 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def list_runs(command: List, console: Console) -> None:
-    """A row per run."""
+    """Print a row per run."""
     storage = storage_from(command.storage)
-    found = list(run_folders(storage))
-    if not found:
+    paths = list(run_folders(storage))
+    if not paths:
         raise InputError(f"there are no runs in {storage}: train one, or give --storage.")
     table = Table("run", "status", "step", "main metrics", "began")
-    for path in found:
+    for path in paths:
         try:
-            about = described(path)
+            record = described(path)
         except InputError:
             table.add_row(str(path.relative_to(storage)), "damaged", "", "", "")
             continue
@@ -97,22 +97,22 @@ def list_runs(command: List, console: Console) -> None:
         shown = result.metrics or (row["metrics"] if row else {})
         names = [name for name in SHOWN if name in shown][:3] or list(shown)[:3]
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
-        steps = f"{row['step'] if row else 0:,}/{about['fields']['steps']:,}"
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(about["born"]))
+        steps = f"{row['step'] if row else 0:,}/{record['fields'].get('steps', 0):,}"
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["born"]))
         table.add_row(str(path.relative_to(storage)), result.status, steps, metrics, began)
     console.print(table)
 
 
 def show(command: Show, console: Console) -> None:
-    """All about one run."""
+    """Print all about one run."""
     path = find_run(command.run, storage_from(command.storage))
-    about, result = described(path), read_result(path)
+    record, result = described(path), read_result(path)
     table = Table("field", "value", title=f"{path.parent.name}/{path.name}: {result.status} {result.message}".rstrip())
-    for name, value in about["fields"].items():
+    for name, value in record["fields"].items():
         table.add_row(name, str(value))
     table.add_section()
     for name in ("study", "version", "epochs", "own", "needs", "source", "commit", "origin", "command"):
-        table.add_row(name, str(about.get(name)))
+        table.add_row(name, str(record.get(name)))
     table.add_section()
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.6g}")
@@ -122,26 +122,26 @@ def show(command: Show, console: Console) -> None:
 
 
 def diff(command: Diff, console: Console) -> None:
-    """What differs."""
+    """Print what differs between two runs."""
     storage = storage_from(command.storage)
     paths = [find_run(named, storage) for named in (command.one, command.other)]
     fields = [described(path)["fields"] | {"study": described(path)["study"]} for path in paths]
     metrics = [read_result(path).metrics for path in paths]
     table = Table("", *(f"{path.parent.name}/{path.name}" for path in paths), "difference")
     for name in dict.fromkeys([*fields[0], *fields[1]]):
-        values = [str(found.get(name, "–")) for found in fields]
+        values = [str(one.get(name, "–")) for one in fields]
         if values[0] != values[1]:
             table.add_row(name, *values, "")
     table.add_section()
     for name in dict.fromkeys([*metrics[0], *metrics[1]]):
-        pair = [found.get(name) for found in metrics]
+        pair = [one.get(name) for one in metrics]
         change = "" if pair[0] is None or pair[1] is None else f"{pair[1] - pair[0]:+.4g}"
         table.add_row(name, *("–" if value is None else f"{value:.6g}" for value in pair), change)
     console.print(table)
 
 
 def delete(command: Delete, console: Console) -> None:
-    """Remove directories; the mirror lets their MLflow runs follow."""
+    """Remove run directories; the mirror then deletes their MLflow runs."""
     if not command.runs:
         raise InputError("delete which runs? Give their directories or keys.")
     storage = storage_from(command.storage)
@@ -158,7 +158,7 @@ def delete(command: Delete, console: Console) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Do what was asked."""
+    """Carry out one command."""
     actions: dict[type, Any] = {List: list_runs, Show: show, Diff: diff, Delete: delete}
     command: Any = tyro.extras.subcommand_cli_from_dict(
         {kind.__name__.lower(): kind for kind in actions}, args=arguments, description=__doc__

@@ -21,32 +21,32 @@ from genlib import InputError, Study
 
 @dataclass(frozen=True)
 class Options:
-    """Which run, and how many samples."""
+    """Which run to sample from, and how many samples to draw."""
 
     run: Annotated[str, tyro.conf.Positional]
     """A run directory, or the beginning of a run's key."""
     count: int = 10_000
-    """Samples to draw."""
+    """Number of samples to draw."""
     seed: int = 0
-    """Of the draws; the run's own evaluation used others."""
+    """Seed of the draws; the run's own evaluation drew others."""
     out: Path = Path("samples.npz")
-    """The file: arrays `x` and, if the run has classes, `y`."""
+    """File to write: arrays `x` and, if the run has classes, `y`."""
     storage: Path | None = None
-    """Where keys are looked up."""
+    """Folder where keys are looked up. [GENLIB_STORAGE, else ./runs]"""
 
 
 def viewed(study: Study[Any], fields: list[str]) -> Study[Any]:
     """The study with other evaluation fields; training fields cannot be changed any more."""
-    asked: Study[Any] = tyro.cli(type(study), args=fields, default=study, prog=study.title())
-    if asked.key() != study.key():
-        theirs, ours = asked.identity()["fields"], study.identity()["fields"]
-        name = next(name for name in ours if ours[name] != theirs[name])
+    changed: Study[Any] = tyro.cli(type(study), args=fields, default=study, prog=study.title())
+    if changed.key() != study.key():
+        given, ours = changed.identity()["fields"], study.identity()["fields"]
+        name = next(name for name in ours if ours[name] != given[name])
         raise InputError(f"'{name}' made the model, and the run was trained with {ours[name]}: train another run.")
-    return asked
+    return changed
 
 
 def main(arguments: list[str]) -> None:
-    """Draw and save."""
+    """Draw the samples and save them."""
     options, fields = tyro.cli(Options, args=arguments, description=__doc__, return_unknown_args=True)
     if options.count < 1:
         raise InputError(f"--count: got {options.count}; allowed is at least 1.")

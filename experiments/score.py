@@ -29,18 +29,18 @@ from genlib.methods import gpt
 
 @dataclass(frozen=True)
 class Options:
-    """Which run, which points."""
+    """Which run scores which points, or which text."""
 
     run: Annotated[str, tyro.conf.Positional]
     """A run directory, or the beginning of a run's key."""
     points: Annotated[Path | None, tyro.conf.Positional] = None
-    """A CSV file, for a run of a study of points."""
+    """CSV file of points, for a run of a study of points."""
     text: str = ""
-    """A text, for a run of tiny-gpt."""
+    """Text to score, for a run of tiny-gpt."""
     out: Path | None = None
-    """The same lines with the log-density added; by default beside the points, as NAME.scored.csv."""
+    """File to write: every point, or token, with its log-density; points go to NAME.scored.csv by default."""
     storage: Path | None = None
-    """Where keys are looked up."""
+    """Folder where keys are looked up. [GENLIB_STORAGE, else ./runs]"""
 
 
 def read_points(path: Path) -> np.ndarray:
@@ -62,11 +62,11 @@ def read_points(path: Path) -> np.ndarray:
             raise InputError(f"{path}, line {number}: {len(rows[-1])} columns, the lines before have {len(rows[0])}.")
     if not rows:
         raise InputError(f"{path} holds no points: give one per line.")
-    found = np.array(rows)
-    if not np.isfinite(found).all():
-        point = int(np.argwhere(~np.isfinite(found))[0, 0]) + 1
+    points = np.array(rows)
+    if not np.isfinite(points).all():
+        point = int(np.argwhere(~np.isfinite(points))[0, 0]) + 1
         raise InputError(f"{path}: point {point} is not finite.")
-    return found
+    return points
 
 
 def _is_number(cell: str) -> bool:
@@ -97,7 +97,7 @@ def score_text(study: TinyGPT, model: Any, options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    """Score and save."""
+    """Score the points or the text, and save the scores."""
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
     if (options.points is None) == (not options.text):

@@ -1,6 +1,6 @@
 """How deep, how wide, which coupling? Coupling flows on the Olympic rings, compared.
 
-All settings make equally many updates; a spline's cost about half as much again as an affine coupling's.
+All settings make equally many updates; those of a spline cost about half as much again as those of an affine coupling.
 
 python experiments/sweep_flow.py [--storage runs] [--seeds 0 1 2] [--plan]
 """

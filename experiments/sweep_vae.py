@@ -1,7 +1,7 @@
 """Which code, how wide, which β, how cold, how long? Autoencoders of coloured digits, compared on validation images.
 
-Whatever β a run was trained with, what is compared is −ELBO at β = 1, with whole codes. MNIST is read from the data
-folder (GENLIB_DATA) or downloaded.
+Whatever β a run was trained with, −ELBO at β = 1 is compared, with codes drawn without relaxation. MNIST is read from
+the data folder (GENLIB_DATA) or downloaded.
 
 python experiments/sweep_vae.py [--storage runs] [--seeds 0 1 2] [--plan]
 """

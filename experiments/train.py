@@ -33,18 +33,18 @@ from genlib.checkpoint import checkpoints
 
 @dataclass(frozen=True)
 class TrainOptions(Options):
-    """Where and how to run; nothing of it but --from changes the result's identity."""
+    """Where and how to run; besides the study's fields, only --from changes the result's identity."""
 
     preset: str = "report"
-    """The named set of fields that the others override."""
+    """Named set of the study's fields; fields on the command line override it."""
     epochs: float | None = None
-    """How often the training data are gone through: another way to say --steps, where the data are finite."""
+    """Passes through the training data: another way to say --steps, where the data are finite."""
     origin: Annotated[str, tyro.conf.arg(name="from", metavar="RUN")] = ""
-    """A run, by path or key, whose fields and state this one starts from: give --steps more."""
+    """Run, by path or key, whose fields and state this one starts from; --steps must be above its own."""
 
 
 def parse(arguments: list[str]) -> tuple[TrainOptions, Study[Any]]:
-    """Options and the study, from the command line."""
+    """The options and the study, from the command line."""
     titles = ", ".join(kind.title() for kind in STUDIES)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"{__doc__}\nstudies: {titles}; `train.py STUDY --help` lists a study's fields.")
@@ -73,7 +73,7 @@ def origin_of(options: TrainOptions, study: Study[Any]) -> Origin | None:
     if not options.origin:
         return None
     path = find_run(options.origin, options.root)
-    steps = [int(found.name.partition("-")[2]) for found in checkpoints(path / "checkpoints")]
+    steps = [int(folder.name.partition("-")[2]) for folder in checkpoints(path / "checkpoints")]
     if not steps:
         raise InputError(f"{path} holds no checkpoint to start from: run its study first.")
     if study.steps <= steps[-1]:

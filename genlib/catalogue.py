@@ -40,7 +40,7 @@ class Views(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A study, and where its views are had from."""
+    """A study, and a function that gives its views."""
 
     study: type[Study[Any]]
     views: Callable[[], Views]
@@ -122,7 +122,7 @@ STUDIES = tuple(entry.study for entry in CATALOGUE)
 
 
 def views_of(kind: type[Study[Any]]) -> Views:
-    """What looks at a study: of the catalogue, or given beside an own study's class; else a curve of its losses."""
+    """The views of a study: from the catalogue, or from beside an own study's class; else a curve of its losses."""
     for entry in CATALOGUE:
         if entry.study is kind:
             return entry.views()
@@ -130,7 +130,7 @@ def views_of(kind: type[Study[Any]]) -> Views:
 
 
 CARRIED = "_views"
-"""The attribute by which a class of a user's own carries its views to other processes."""
+"""Name of the attribute by which a class of a user's own carries its views to other processes."""
 
 
 def views_beside(kind: type[Study[Any]]) -> Callable[[], Views]:

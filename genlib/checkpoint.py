@@ -1,7 +1,7 @@
 """Checkpoints: a folder with the state's tensors and a manifest that names the study and every file's SHA-256.
 
-Written aside, synced and renamed, so a folder under its final name is whole; hashed, because `torch.load` does not
-notice a flipped bit; loaded with `weights_only=True`, so nothing of it is executed.
+A checkpoint is written aside, synced and renamed, so a folder under its final name is whole; hashed, because
+`torch.load` does not notice a flipped bit; loaded with `weights_only=True`, so nothing of it is executed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TENSORS, MANIFEST = "state.pt", "manifest.json"
 
 
 def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path:
-    """Write the state below `folder` as `step-00001234`; an equal one that is there already is kept."""
+    """Write the state below `folder` as `step-00001234`; a checkpoint of that step that is there already is kept."""
     folder = Path(folder)
     final = folder / f"step-{state.step:08d}"
     if final.exists():
@@ -52,7 +52,7 @@ def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path
 
 
 def load_checkpoint(path: str | Path, study: Study[Any], launch: Launch | None = None) -> State:
-    """The state saved in one checkpoint folder, checked whole and of this very study."""
+    """The state saved in one checkpoint folder, which is checked to be whole and of this very study."""
     path = Path(path)
     manifest = _manifest(path)
     _refuse_other(path, manifest, study)
@@ -63,10 +63,10 @@ def load_checkpoint(path: str | Path, study: Study[Any], launch: Launch | None =
             f"the checkpoint {path} is damaged: {TENSORS} cannot be read ({error.strerror}); use an earlier one."
         ) from error
     expected = manifest["sha256"][TENSORS]
-    found = hashlib.sha256(payload).hexdigest()
-    if found != expected:
+    actual = hashlib.sha256(payload).hexdigest()
+    if actual != expected:
         raise CheckpointDamaged(
-            f"the checkpoint {path} is damaged: {TENSORS} has SHA-256 {found[:12]}…, "
+            f"the checkpoint {path} is damaged: {TENSORS} has SHA-256 {actual[:12]}…, "
             f"its manifest says {expected[:12]}…; "
             "use an earlier one."
         )
@@ -137,7 +137,7 @@ def _refuse_other(path: Path, manifest: dict[str, Any], study: Study[Any]) -> No
     theirs = manifest["fields"]
     differ = [name for name in {**theirs, **ours["fields"]} if theirs.get(name) != ours["fields"].get(name)]
     if differ:
-        said = ", ".join(f"{name} is {theirs.get(name)}, asked is {ours['fields'].get(name)}" for name in differ)
+        clash = ", ".join(f"{name} is {theirs.get(name)}, asked is {ours['fields'].get(name)}" for name in differ)
         raise CheckpointError(
-            f"the checkpoint {path} belongs to another study: its {said}; train that one, or start this one anew."
+            f"the checkpoint {path} belongs to another study: its {clash}; train that one, or start this one anew."
         )

@@ -23,9 +23,9 @@ class Claim:
 
     Arguments:
         text: the finding, as the report states it.
-        studies: the settings it compares; the seed of each is replaced by the seeds it is checked on.
-        effect: their runs (`Trained`, in the order of `studies`, of one seed) → a number that, says the finding,
-            exceeds `margin`.
+        studies: the studies compared; the seed of each is replaced by the seeds of the check.
+        effect: runs of the studies (`Trained`, in the order of `studies`, of one seed) → a number that, says the
+            finding, exceeds `margin`.
         margin: the smallest effect that counts.
         measure: what `effect` measures, in words, with its unit.
     """

@@ -1,4 +1,4 @@
-"""A figure with its numbers, and what makes figures of a finished run."""
+"""A figure with its numbers, and the type of the functions that draw a finished run."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Draws:
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> None:
-        """`generator` is one to reuse; whatever it held is gone."""
+        """Seed the generator: `generator`, whose state is overwritten, or a new one."""
         self.seed, self.stream, self.step = seed, stream, step
         self.rank, self.world = rank, world
         self.device = torch.device(device)
@@ -67,7 +67,7 @@ class Draws:
         return Draws(self.seed, self.stream, step, rank=self.rank, world=self.world, device=self.device)
 
     def fork(self, name: str) -> Draws:
-        """A stream of its own, so that what one consumer draws never moves what another one gets."""
+        """A separate stream, so that what one consumer draws never moves what another one gets."""
         stream = f"{self.stream}/{name}"
         return Draws(self.seed, stream, self.step, rank=self.rank, world=self.world, device=self.device)
 
@@ -88,7 +88,7 @@ class Draws:
         return self.mine(torch.randint(high, (rows, *shape), generator=self.generator, device=self.device))
 
     def batch(self, size: int, batch_size: int) -> Tensor:
-        """The rows of a data set of `size` in this step's batch: epochs of fresh permutations, none left over."""
+        """The rows of this step's batch in a data set of `size`: epochs of fresh permutations, no row left over."""
         first = self.step * batch_size
         pieces = []
         while first < (self.step + 1) * batch_size:
@@ -100,7 +100,7 @@ class Draws:
         return self.mine(pieces[0] if len(pieces) == 1 else torch.cat(pieces))
 
     def whole_of(self, mine: Tensor) -> Tensor:
-        """The global batch of which every worker brings its rows; without their gradients."""
+        """The global batch, put together from the rows of every worker; without gradients."""
         if self.world == 1:
             return mine.detach()
         parts = [torch.empty_like(mine) for _ in range(self.world)]
@@ -109,7 +109,7 @@ class Draws:
 
     @contextmanager
     def default_generator(self) -> Iterator[None]:
-        """Lend this seed to torch's default generators (weight initialisation), and give the caller's back."""
+        """Seed torch's default generators (for weight initialisation), and give the caller's state back afterwards."""
         lent = DefaultGenerators(self.device)
         lent.take()
         try:
@@ -126,8 +126,8 @@ class Draws:
             raise InputError(
                 f"a global batch of {len(whole)} cannot be split over {self.world} workers: make it a multiple."
             )
-        mine = len(whole) // self.world
-        return whole[self.rank * mine : (self.rank + 1) * mine]
+        share = len(whole) // self.world
+        return whole[self.rank * share : (self.rank + 1) * share]
 
 
 class DefaultGenerators:
@@ -144,7 +144,7 @@ class DefaultGenerators:
             self._taken.append(torch.cuda.get_rng_state(self._device))
 
     def seed(self, draws: Draws) -> None:
-        """Make what they give a function of the draws' seed, stream, step and rank."""
+        """Seed the generators by the draws' seed, stream, step and rank."""
         seed = hashed_seed(draws.seed, draws.stream, draws.step, "default", draws.rank)
         torch.default_generator.manual_seed(seed)
         if self._device.type == "cuda":

@@ -1,4 +1,4 @@
-"""The errors a user can mend. Scripts print their sentence and exit with 2; everything else is a bug."""
+"""The errors a user can mend. Scripts print their message and exit with 2; every other error is a bug."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ class Diverged(InputError):
         self.state = state
 
     def __reduce__(self) -> tuple[type[Diverged], tuple[str, None]]:
-        return Diverged, (str(self), None)  # between processes the sentence travels; the state is on disk
+        return Diverged, (str(self), None)  # between processes the message travels; the state is on disk

@@ -30,5 +30,5 @@ def fit(study: S, launch: Launch | None = None) -> Trained[S]:
 
 
 def finished(study: S, model: Any, history: History, cpu_seconds: float = math.nan, device: str = "cpu") -> Trained[S]:
-    """A finished run in memory, with what draws it."""
+    """A finished run in memory, with the function that draws it."""
     return Trained(study, model, history, cpu_seconds, device, lambda *run: views_of(type(study)).draw(*run))

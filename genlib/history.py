@@ -26,11 +26,11 @@ class History:
         self.rows.append((step, dict(metrics)))
 
     def names(self) -> list[str]:
-        """Every metric that occurs."""
+        """The names of all metrics that occur."""
         return sorted({name for _, metrics in self.rows for name in metrics})
 
     def series(self, name: str) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """The steps at which a metric was reported, and its values."""
-        found = [(step, metrics[name]) for step, metrics in self.rows if name in metrics]
-        steps: Iterable[int] = (step for step, _ in found)
-        return np.array(list(steps), dtype=int), np.array([value for _, value in found], dtype=float)
+        reported = [(step, metrics[name]) for step, metrics in self.rows if name in metrics]
+        steps: Iterable[int] = (step for step, _ in reported)
+        return np.array(list(steps), dtype=int), np.array([value for _, value in reported], dtype=float)

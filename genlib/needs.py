@@ -31,7 +31,7 @@ _lender: ContextVar[Lender | None] = ContextVar("lender", default=None)
 
 @contextmanager
 def lending(lender: Lender) -> Iterator[None]:
-    """Let models be had from this lender."""
+    """Have `needed` ask this lender for models."""
     before = _lender.set(lender)
     try:
         yield
@@ -40,7 +40,7 @@ def lending(lender: Lender) -> Iterator[None]:
 
 
 def needed(study: Study[Any], name: str, device: torch.device | str | None = None) -> Any:
-    """The trained model of what a study needs under this name, on a device or on torch's default one."""
+    """The trained model that a study needs under a name, on a device or on torch's default one."""
     wanted = (study.needs() | study.evaluation_needs())[name]
     model = (_lender.get() or kept)(wanted)
     device = torch.device(device or torch.get_default_device())
@@ -48,13 +48,13 @@ def needed(study: Study[Any], name: str, device: torch.device | str | None = Non
 
 
 def untrained(study: Study[Any]) -> Any:
-    """A lender for where only the shape of things matters: the model before its first update."""
+    """A lender for where only shapes matter: it gives the model before its first update."""
     return study.model().eval().requires_grad_(False)
 
 
 @cache
 def kept(study: Study[Any]) -> Any:
-    """The model from the data folder (from the home where that may only be read); trained and kept on first use."""
+    """The trained model, kept in the data folder (in the home where that may only be read); trained on first use."""
     folders = [shelf / "trained" / study.title() / study.key() for shelf in (data_folder(), _home())]
     for path in (path for folder in folders for path in checkpoints(folder)):
         try:

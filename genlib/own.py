@@ -21,14 +21,14 @@ S = TypeVar("S", bound=Study[Any])
 
 
 class Source(NamedTuple):
-    """A file of a user's own, as it was read."""
+    """A user's own file, as it was read."""
 
     path: str
     text: str
 
     @property
     def module(self) -> str:
-        """The name under which it is imported, here and in other processes."""
+        """The name under which the file is imported, here and in other processes."""
         return f"{Path(self.path).stem}_{_hash(self.path + self.text)[:8]}"
 
 
@@ -48,7 +48,7 @@ def find_study(named: str) -> type[Study[Any]]:
     """A study by its name in the catalogue, or by its place: `path/to/mine.py:Mine`, or the file alone where it is one.
 
     Raises:
-        InputError: there is none; the sentence says what was found instead.
+        InputError: there is no such study; the message says what was found instead.
     """
     path, _, name = named.rpartition(":") if ".py:" in named else (named, "", "")
     if not path.endswith(".py"):
@@ -70,10 +70,10 @@ def find_study(named: str) -> type[Study[Any]]:
 
 
 def adopt(kind: type[Study[Any]]) -> None:
-    """Know a user's own class from now on, so that its runs can be opened. Those of the catalogue are known.
+    """Know a user's own class from now on, so that its runs can be opened. Classes of the catalogue are known already.
 
     Raises:
-        InputError: its name is one of the catalogue's, so its runs would be taken for another study's.
+        InputError: a study of the catalogue has this name, and the runs would be taken for that study's.
     """
     if kind in STUDIES:
         return
@@ -85,7 +85,7 @@ def adopt(kind: type[Study[Any]]) -> None:
 
 
 def adopted() -> dict[str, type[Study[Any]]]:
-    """The classes of a user's own that this process was handed, by name."""
+    """The users' own classes that this process has adopted, by name."""
     return dict(_adopted)
 
 
@@ -98,7 +98,7 @@ def provenance(kind: type[Study[Any]]) -> Provenance | None:
 
 
 def importable(study: S) -> S:
-    """The same study, of a class that other processes can have: that of a script is imported from its file."""
+    """The study, of a class that other processes can import: a script's class is imported from its file."""
     source = _of_main(type(study))
     if source is None:
         return study
@@ -114,12 +114,12 @@ def importable(study: S) -> S:
 
 
 def sources() -> list[Source]:
-    """The files that other processes need, to know the studies that this one was handed."""
+    """The files that other processes need in order to know the own studies of this one."""
     return list(_sources.values())
 
 
 def install(source: Source) -> ModuleType:
-    """Import a file's text, once per process. Its folder is searched for what it imports, as a script's is."""
+    """Import a file from its text, once per process. Its folder is searched for its imports, as a script's is."""
     name = source.module
     if name in sys.modules:
         return sys.modules[name]
@@ -146,7 +146,7 @@ def install(source: Source) -> ModuleType:
 
 
 def refuse_while_importing() -> None:
-    """Raise where a file that is only being imported starts to work."""
+    """Raise where a file that is only being imported starts a run."""
     if _loading:
         file = sys.modules[_loading[-1]].__file__
         raise InputError(f'{file} starts work when it is imported: put that under `if __name__ == "__main__":`.')
@@ -160,7 +160,7 @@ def _read(file: Path) -> Source:
 
 
 def _of_main(kind: type[Study[Any]]) -> Source | None:
-    """The script that is running, where a class was written in it; None for a notebook's."""
+    """The running script, where a class was written in it; None for a class of a module or a notebook."""
     if kind.__module__ != "__main__":
         return None
     file = getattr(sys.modules["__main__"], "__file__", None)

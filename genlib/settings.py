@@ -33,8 +33,8 @@ def setting(
     Arguments:
         default: the value of the `report` preset.
         low, high: the smallest and largest value allowed.
-        above, below: the same, with the bound itself excluded.
-        evaluation: the field only looks at a trained model (`sampling_steps`); it does not make it.
+        above, below: bounds that are themselves excluded.
+        evaluation: True for a field that only looks at a trained model, such as `sampling_steps`.
     """
     metadata = {"low": low, "high": high, "above": above, "below": below, "evaluation": evaluation}
     return field(default=default, metadata=metadata)
@@ -79,10 +79,10 @@ def coerce(cls: type, name: str, value: Any) -> Any:
     refusal = InputError(f"{cls.__name__}.{name}: got {value!r}; allowed is {allowed(cls, name)}.")
     hint = _hints(cls)[name]
     if get_origin(hint) is Literal:
-        found = [member for member in get_args(hint) if isinstance(value, type(member)) and value == member]
-        if not found:
+        members = [member for member in get_args(hint) if isinstance(value, type(member)) and value == member]
+        if not members:
             raise refusal
-        return found[0]
+        return members[0]
     if get_origin(hint) is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise refusal
@@ -96,7 +96,7 @@ def coerce(cls: type, name: str, value: Any) -> Any:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """The types of the fields, kept on the class, for one that is sent elsewhere leaves its module's names behind."""
+    """The types of the fields, kept on the class: sent to another process, it leaves its module's names behind."""
     if TYPES not in cls.__dict__:
         setattr(cls, TYPES, get_type_hints(cls))
     return dict(cls.__dict__[TYPES])

@@ -31,11 +31,11 @@ class State:
         return model.eval()
 
     def result(self) -> Any:
-        """The same as a copy, which later updates do not touch; where it was trained it is evaluated too."""
+        """A copy of the finished model, which later updates do not touch; on the device it was trained on."""
         return copy.deepcopy(self.finished())
 
     def advance(self, decay: float) -> None:
-        """Count an update and let the average follow; it warms up, so that the initial weights are soon forgotten."""
+        """Count an update and let the average follow; its decay warms up, so that first weights are soon forgotten."""
         if self.average is not None:
             weight = 1 - min(decay, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
@@ -58,7 +58,7 @@ class State:
         return torch.stack(self._window["loss"])
 
     def average_window(self) -> None:
-        """Make the losses since the last report the means over all workers. Averaging them again changes nothing."""
+        """Replace the losses since the last report by means over all workers. Averaging them again changes nothing."""
         for name, values in self._window.items():
             total = torch.stack(values).float()
             torch.distributed.all_reduce(total)
@@ -81,7 +81,7 @@ class State:
         }
 
     def restore(self, captured: dict[str, Any]) -> None:
-        """Become what was captured."""
+        """Go back to a captured state."""
         self.step = captured["step"]
         self.cpu_seconds = captured["cpu_seconds"]
         self.model.load_state_dict(captured["model"])

@@ -28,21 +28,24 @@ Tensors = dict[str, Tensor]
 
 
 class Data(NamedTuple):
-    """Train and test tensors, on the host; first sizes count rows. Either may be empty where draws are always fresh."""
+    """Train and test tensors, on the host; the first size of each counts rows.
+
+    Either set may be empty where every batch is drawn afresh.
+    """
 
     train: Tensors
     test: Tensors
 
 
 class Loss(NamedTuple):
-    """Scalar terms, already weighted: their sum is minimised. Diagnostics are reported and nothing more."""
+    """Scalar terms, already weighted, whose sum is minimised; and diagnostics, which are only reported."""
 
     terms: Tensors
     diagnostics: Tensors = {}  # noqa: RUF012 - a NamedTuple's default, never written to
 
 
 class Evaluation(NamedTuple):
-    """The full metrics at the end, with the samples and tables they were taken from."""
+    """The full metrics of a finished model, with its samples and tables."""
 
     metrics: dict[str, float]
     samples: dict[str, np.ndarray]
@@ -54,34 +57,34 @@ class Study(Generic[Model]):
     """What every study has: the fields of its optimisation, its presets, its identity."""
 
     version: ClassVar[int] = 1
-    """Raised when the study's meaning changes: older runs are then no longer the same run."""
+    """Version of the study's meaning, raised when that changes: older runs are then no longer the same run."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"report": {}}
-    """Named sets of fields. `report` is what the fields default to."""
+    """Named sets of field values; `report` holds the defaults."""
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("loss", "min")
     """The metric that sweeps and early stopping look at, and its direction."""
 
     seed: int = setting(0, low=0)
-    """Everything random follows from it: weights, data, batches, noise."""
+    """Seed of everything random: weights, data, batches, noise."""
     steps: int = setting(2_000, low=1)
-    """Updates of the weights."""
+    """Number of updates of the weights."""
     batch_size: int = setting(1_000, low=1)
-    """Rows of the global batch, over all workers."""
+    """Number of rows in the global batch, over all workers."""
     learning_rate: float = setting(1e-3, above=0)
-    """Adam's step size at its highest."""
+    """Adam's learning rate at its highest."""
     learning_rate_schedule: Literal["constant", "cosine"] = setting("constant")
-    """What becomes of the learning rate: stays, or falls to zero as a half cosine over `steps`."""
+    """Course of the learning rate: constant, or falling to zero as a half cosine over `steps`."""
     warmup_steps: int = setting(0, low=0)
-    """Updates over which the learning rate rises linearly from zero."""
+    """Number of updates over which the learning rate rises linearly from zero."""
     weight_decay: float = setting(0.0, low=0)
-    """Adam's L2 penalty."""
+    """Weight of Adam's L2 penalty."""
     clip_norm: float = setting(0.0, low=0)
-    """Longest gradient allowed (its norm over all parameters); 0 allows any."""
+    """Longest gradient allowed (norm over all parameters); longer ones are shortened to it, and 0 allows any."""
     ema_decay: float = setting(0.0, low=0, below=1)
-    """Decay of the running average of the weights, which is then what is evaluated; 0 keeps none."""
+    """Decay of the running average of the weights, which is evaluated in place of the last weights; 0 keeps none."""
     log_every: int = setting(10, low=1)
-    """Losses are reported as means over this many updates."""
+    """Number of updates between reports of the losses, which are means over these updates."""
     validate_every: int = setting(500, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
         refuse_unknown(cls, given)
@@ -123,7 +126,7 @@ class Study(Generic[Model]):
         raise NotImplementedError
 
     def loss(self, model: Model, batch: Tensors, draws: Draws) -> Loss:
-        """The terms to minimise on one batch."""
+        """The loss terms of one batch."""
         raise NotImplementedError
 
     def validate(self, model: Model, draws: Draws) -> dict[str, float]:
@@ -147,11 +150,11 @@ class Study(Generic[Model]):
         raise NotImplementedError
 
     def needs(self) -> dict[str, Study[Any]]:
-        """Studies whose trained models this one is trained with (a teacher), by name. They make it what it is."""
+        """Studies whose trained models this one is trained with (a teacher), by name. They are part of its identity."""
         return {}
 
     def evaluation_needs(self) -> dict[str, Study[Any]]:
-        """Studies whose trained models it is only measured with (a judge), by name. They make its evaluation."""
+        """Studies whose trained models this one is only measured with (a judge), by name. Its key ignores them."""
         return {}
 
     @property
@@ -160,7 +163,7 @@ class Study(Generic[Model]):
         return len(next(iter(self.data().train.values()), ())) or None
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of the files that the data come from, by name; none where data are drawn."""
+        """Checksums of the files that the data come from, by name; empty where data are drawn."""
         return {}
 
     # -- what follows from the fields ----------------------------------------------------------------------------------
@@ -182,12 +185,12 @@ class Study(Generic[Model]):
 
     @property
     def epochs(self) -> float | None:
-        """How often the training data are gone through in `steps`; None where there are no epochs."""
+        """Number of times that `steps` go through the training data; None where there are no epochs."""
         rows = self.rows
         return self.steps * self.batch_size / rows if rows else None
 
     def with_fields(self, fields: Mapping[str, Any], /) -> Self:
-        """The study with some fields changed; `epochs` stands for as many `steps` as go through the data so often."""
+        """The study with some fields changed; `epochs` is another way to say `steps` (see `lasting`)."""
         if "epochs" not in fields:
             refuse_unknown(type(self), fields)
             return replace(self, **fields)
@@ -195,7 +198,7 @@ class Study(Generic[Model]):
         return self.with_fields(others).lasting(fields["epochs"])
 
     def lasting(self, epochs: float) -> Self:
-        """The study with as many `steps` as go through the training data so often."""
+        """The study with as many `steps` as go through the training data `epochs` times."""
         name, rows = type(self).__name__, self.rows
         if rows is None:
             raise InputError(f"{name}.epochs: got {epochs!r}; this study draws fresh data for every batch: give steps.")
@@ -204,9 +207,9 @@ class Study(Generic[Model]):
         return replace(self, steps=math.ceil(epochs * rows / self.batch_size - 1e-9))
 
     def identity(self) -> dict[str, Any]:
-        """What makes this run this run: name, version, training fields, data, the models it is trained with.
+        """What identifies a run: the study's name, version, training fields, data, and the models it is trained with.
 
-        Evaluation fields only look at it, and where its class is written does not matter.
+        Evaluation fields have no part in it, nor has the file in which the class is written.
         """
         training = {f.name: getattr(self, f.name) for f in fields(self) if not is_evaluation(f)}
         identity = {"study": type(self).__name__, "version": self.version, "fields": training}
@@ -215,7 +218,7 @@ class Study(Generic[Model]):
 
     def key(self) -> str:
         """The identity as a short hash. It follows from the study's name, never from the place of its file."""
-        # 0.4.0 hashed a place. Its form, made of the name alone, is kept: runs of 0.4.0 are still the same runs.
+        # 0.4.0 hashed the place of the file. Its form, made of the name alone, is kept: runs of 0.4.0 keep their keys.
         place = f"genlib.studies.{self.title().replace('-', '_')}:{type(self).__name__}"
         return hashlib.sha256(json.dumps(self.identity() | {"study": place}, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -225,7 +228,7 @@ class Study(Generic[Model]):
 
 
 def places(studies: Mapping[str, Study[Any]]) -> dict[str, str]:
-    """Where in a storage the runs of some studies are, by name: what is recorded of a need."""
+    """Where in a storage the runs of the given studies lie, by name: what is recorded of a need."""
     return {name: f"{study.title()}/{study.key()}" for name, study in studies.items()}
 
 

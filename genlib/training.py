@@ -38,7 +38,7 @@ class Launch:
         device: a torch device.
         precision: `bfloat16` runs the forward pass under autocast.
         compile: compile the objective with `torch.compile`.
-        rank, world: this worker and their number; with several, `torch.distributed` is already initialised.
+        rank, world: number of this worker, and of all; with several, `torch.distributed` is already initialised.
     """
 
     device: str = "cpu"
@@ -110,7 +110,7 @@ def train(
     `validate_every`; both at the end) and at `until`. The state in `Progress` is live: save it before iterating on.
 
     Raises:
-        Diverged: a loss or a validation metric stopped being finite; carries the last good state.
+        Diverged: a loss or a validation metric stopped being finite; the error carries the last good state.
     """
     launch = launch or Launch()
     state = state or start(study, launch)
@@ -154,7 +154,7 @@ def train(
             if launch.world > 1:  # from here on every worker sees the same numbers, and decides alike
                 state.average_window()
             _refuse_lost(study, state, launch, good)
-            if validates or state.step == last:  # here states are kept
+            if validates or state.step == last:  # at these steps states are kept
                 _refuse_lost_weights(study, state, launch, good)
             metrics = _losses(state) if logs else {}
             state.cpu_seconds += _over_workers(time.process_time() - clock, launch)
@@ -175,7 +175,7 @@ class Trained(Generic[S]):
 
     Arguments:
         device: where the model is, and where it is measured and drawn.
-        draw: what makes its figures; `genlib.catalogue` knows which belongs to a study.
+        draw: the function that makes its figures; `genlib.catalogue` knows which belongs to a study.
     """
 
     study: S
@@ -210,7 +210,7 @@ def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:
 
 
 def _refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
-    """Nothing is yielded whose losses are not finite."""
+    """Raise where losses since the last report are not finite: no such state is yielded."""
     losses = state.pending_losses()
     if math.isfinite(losses.sum().item()):
         return
@@ -221,7 +221,7 @@ def _refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str
 
 
 def _refuse_lost_weights(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
-    """A finite loss may still have had a gradient that was not."""
+    """Raise where weights are not finite: a finite loss may still have had a gradient that was not."""
     if not all(torch.isfinite(parameter).all() for parameter in state.model.parameters()):
         _diverged(study, state, good, f"weights were no longer finite by step {state.step}", launch, state.step)
 
@@ -232,7 +232,7 @@ def _losses(state: State) -> dict[str, float]:
 
 
 def _over_workers(seconds: float, launch: Launch) -> float:
-    """The sum of what every worker spent."""
+    """The seconds that all workers spent, summed."""
     if launch.world == 1:
         return seconds
     total = torch.tensor(seconds, dtype=torch.float64, device=launch.device)

@@ -1,8 +1,8 @@
 """The process that drives a sweep: which runs it has, which were stopped early, what came of them.
 
-What a run has reached is in its directory and nowhere else, so the plain same command after any crash goes on: a
-finished run only tells Tune its numbers again, in order, an interrupted one trains on from its newest checkpoint, and
-whoever was stopped early stays stopped.
+What a run has reached is in its directory and nowhere else, so the same command goes on after any crash: a finished
+run only tells Tune its numbers again, in order, an interrupted one trains on from its newest checkpoint, and one that
+was stopped early stays stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Setting = dict[str, Any]
 
 
 class Driver:
-    """A sweep being driven."""
+    """A sweep that is being driven."""
 
     def __init__(self, sweep: Sweep, placement: Placement) -> None:
         self.sweep, self.placement = sweep, placement
@@ -86,12 +86,12 @@ class Driver:
     # -- its runs ------------------------------------------------------------------------------------------------------
 
     def run(self, setting: Setting, seed: int) -> Run:
-        """One of its runs."""
+        """The run of a setting and a seed."""
         study = self.sweep.with_setting(setting, seed)
         return Run(study, self.placement.storage, sweep=self.sweep.slug, taking_over=True)
 
     def add(self, setting: Setting, seed: int) -> Run:
-        """Count a run as tried."""
+        """Count the run of a setting and a seed as tried."""
         run = self.run(setting, seed)
         if run.key not in self.tried:
             self.tried[run.key] = (setting, seed)
@@ -101,12 +101,12 @@ class Driver:
         return run
 
     def stop_early(self, key: str, step: int) -> None:
-        """Record that Tune stopped a run; nobody will train it on."""
+        """Record that Tune stopped a run; it will not be trained any further."""
         run = self.run(*self.tried[key])
         if read_result(run.path).status == "FINISHED":
             return  # Tune had only heard its numbers again
         if self.seconds_left == 0:
-            return  # its time was over, not its hope
+            return  # the sweep's time was over: the run was not hopeless
         run.take_and_mark("FINISHED", "", stopped_early=step)
         self.folder.write(stopped=self.stopped | {key: step})
 
@@ -122,7 +122,7 @@ class Driver:
 
     @property
     def seconds_left(self) -> float | None:
-        """What is left of the sweep's time; None where it is not limited."""
+        """Seconds left of the sweep's time; None where it is not limited."""
         if not self.sweep.minutes:
             return None
         return max(0.0, 60 * self.sweep.minutes - (time.monotonic() - self._began))
@@ -133,7 +133,7 @@ class Driver:
         """Every run's result, and the settings that were measured, best first."""
         rows: dict[str, Measured] = {}
         results = []
-        for setting, seed in self.tried.values():
+        for setting, seed in list(self.tried.values()):
             run = self.run(setting, seed)
             result = read_result(run.path)
             if result.status == "NEW":
@@ -145,10 +145,10 @@ class Driver:
                 study = replace(run.study, **look)
                 metrics = results[-1].metrics
                 if self.sweep.evaluates:
-                    known = read_evaluation(run.evaluation_folder(study))
-                    if known is None:
-                        continue  # asked for since, and not yet done
-                    metrics = known
+                    evaluation = read_evaluation(run.evaluation_folder(study))
+                    if evaluation is None:
+                        continue  # added to the sweep since, and not yet evaluated
+                    metrics = evaluation
                 varied = setting | look
                 row = rows.setdefault(str(varied), Measured(varied, replace(study, seed=self.sweep.seeds[0]), {}))
                 row.metrics[seed] = metrics
@@ -163,5 +163,5 @@ class Driver:
         return Swept(results, sorted(measured, key=merit), dict(self.stopped), self.path)
 
     def record_best(self, best: Best, note: str) -> None:
-        """Add to the record what the end of the sweep says."""
+        """Add the best setting and a note to the record."""
         self.folder.write(best=best, note=note)

@@ -29,11 +29,11 @@ from tuning.trial import execute_trial
 def run_sweep(
     sweep: Sweep, placement: Placement, watch: Callable[[Driver], Any] | None = None, *, checked: bool = False
 ) -> Swept:
-    """Run a sweep to the end, or on from where it was.
+    """Run a sweep to the end, from where an earlier call left it.
 
     Arguments:
-        watch: a context that shows how it goes.
-        checked: the caller has done that already.
+        watch: makes a context that shows how the sweep goes.
+        checked: the caller has checked the sweep already.
     """
     refuse_while_importing()
     if not checked:
@@ -54,7 +54,7 @@ def run_sweep(
 
 
 def _search(driver: Driver) -> None:
-    """Every setting, under the first seed."""
+    """Run every setting under the first seed."""
     if driver.sweep.search == "optuna":
         _tune_by_optuna(driver)
     else:
@@ -62,7 +62,7 @@ def _search(driver: Driver) -> None:
 
 
 def _confirm(driver: Driver) -> None:
-    """The best settings, under the other seeds."""
+    """Run the best settings under the other seeds."""
     sweep = driver.sweep
     settings = [
         setting
@@ -74,16 +74,16 @@ def _confirm(driver: Driver) -> None:
         best = [{name: row.fields[name] for name in varied} for row in driver.swept().rows]
         settings = [setting for n, setting in enumerate(best) if setting not in best[:n]][: sweep.confirm]
     if sweep.seeds[1:] and settings:
-        asked = [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
-        _tune_settings(driver, asked, stopping=False)
+        pairs = [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
+        _tune_settings(driver, pairs, stopping=False)
 
 
-def _tune_settings(driver: Driver, asked: list[tuple[Setting, int]], *, stopping: bool = True) -> None:
+def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool = True) -> None:
     """Run these settings, each under its seed, in this order."""
-    for setting, seed in asked:
+    for setting, seed in pairs:
         driver.add(setting, seed)
-    known = {str(number): run for number, run in enumerate(asked)}
-    _fit(driver, {"run": tune.grid_search(list(known))}, known, None, len(asked), stopping)
+    numbered = {str(number): run for number, run in enumerate(pairs)}
+    _fit(driver, {"run": tune.grid_search(list(numbered))}, numbered, None, len(pairs), stopping)
 
 
 def _tune_by_optuna(driver: Driver) -> None:
@@ -112,7 +112,7 @@ def _at_once(driver: Driver, runs: int) -> int:
 
 
 def _fit(
-    driver: Driver, space: Setting, known: dict[str, tuple[Setting, int]], search: Any, count: int, stopping: bool
+    driver: Driver, space: Setting, numbered: dict[str, tuple[Setting, int]], search: Any, count: int, stopping: bool
 ) -> None:
     """One pass of Tune over its trials."""
     if driver.seconds_left == 0:
@@ -125,7 +125,7 @@ def _fit(
 
     def trial(config: Setting) -> None:
         sweep, placement, stopped = unpack(parcel)
-        setting, seed = known[config["run"]] if "run" in config else (config, sweep.seeds[0])
+        setting, seed = numbered[config["run"]] if "run" in config else (config, sweep.seeds[0])
         study = sweep.with_setting(setting, seed)
         last = {"key": study.key(), "step": 0, "objective": 0.0}
 
@@ -133,11 +133,11 @@ def _fit(
             last.update(step=step, objective=sign * value)
             ray.tune.report(dict(last))
 
-        found = execute_trial(
+        outcome = execute_trial(
             study, sweep=sweep, placement=placement, driver=epoch,
             report=report if stops else None, stopped=study.key() in stopped,
         )  # fmt: skip
-        ray.tune.report({**last, "ended": True, "value": float("nan"), **found})
+        ray.tune.report({**last, "ended": True, "value": float("nan"), **outcome})
 
     many = placement.workers.most > 1
     # A trial whose workers compute elsewhere must not hold what they need: no CPU at all, only a sliver of memory.
@@ -163,7 +163,7 @@ def _fit(
 
 
 def _scheduler(driver: Driver) -> Any:
-    """Who is stopped early, by the objective at the validations; Tune minimises it, whatever the direction was."""
+    """Decides which runs stop early, by the objective at the validations; `_fit` turns its sign: less is better."""
     sweep = driver.sweep
     grace = sweep.study.validate_every
     if sweep.stopping == "asha":
@@ -186,7 +186,7 @@ class _Ear(tune.Callback):
         self._last: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune writes itself down, which nobody reads: run directories are what is resumed from
+        return {}  # Tune saves its own state, which nobody reads: a sweep resumes from its run directories
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         if "run" not in trial.config:

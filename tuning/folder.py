@@ -1,7 +1,7 @@
 """A sweep's folder: its record, its lease, its runs.
 
 <storage>/<name>/sweep.json    what was asked, what has been tried, how it ended
-<storage>/<name>/lease/        the driver's: a second one is refused while it lives
+<storage>/<name>/lease/        the driver's lease: a second driver is refused while it lives
 <storage>/<name>/<run key>/    the runs
 
 A sweep searches the fields of one study (`tuning.driver`), or gathers runs of whole studies under one name
@@ -25,19 +25,19 @@ from genlib import InputError, Study
 
 
 class SweepFolder:
-    """The folder that is held, and its record."""
+    """A sweep's folder that is held, and its record."""
 
     def __init__(self, path: Path, record: SweepRecord, epoch: int) -> None:
         self.path, self.record, self.epoch = path, record, epoch
         self.settled = False
 
     def write(self, **news: Any) -> None:
-        """Add to the record."""
+        """Change fields of the record, and write it."""
         self.record = replace(self.record, **news)
         write_sweep(self.path, self.record)
 
     def settle(self, _signal: str) -> None:
-        """A signal ends the process that holds it."""
+        """Record that a signal ends the process that holds the folder."""
         self.settled = True
         self.write(status="KILLED", ended=time.time())
 
@@ -47,7 +47,7 @@ def held(path: Path, name: str, begin: Callable[[SweepRecord | None], SweepRecor
     """Hold a sweep's folder; how the block ends is how the sweep ends.
 
     Arguments:
-        begin: the record of an earlier driver, if there is one → the record to begin with.
+        begin: makes the record to begin with from that of an earlier driver, or from None.
     """
     try:
         lease = Lease.claim(path / "lease")
@@ -86,9 +86,9 @@ def gathering(
     """Gather runs of whole studies under one name, in one folder, with one parent in MLflow.
 
     Arguments:
-        studies: what runs in it, by the names that its runs have in MLflow.
-        metric: what they are compared by.
-        note: what it is, in Markdown.
+        studies: the studies to run, by the names that their runs have in MLflow.
+        metric: the metric by which they are compared.
+        note: a description, in Markdown.
     """
     titles = sorted({study.title() for study in studies.values()})
 

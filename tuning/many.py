@@ -29,7 +29,7 @@ from tuning.folder import SweepFolder
 
 
 class Done(NamedTuple):
-    """A run that ended: the study, its directory, and what `work` made of it."""
+    """A run that ended: the study, its directory, and what `work` returned."""
 
     study: Study[Any]
     path: Path
@@ -49,8 +49,8 @@ def run_many(
     """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest.
 
     Arguments:
-        gathered: where all runs go, instead of a folder for each study.
-        evaluated: whether `work` evaluates them, for which they may need models that training does without.
+        gathered: the folder where all runs go, instead of one for each study.
+        evaluated: whether `work` evaluates the runs, for which they may need models that training does without.
     """
     refuse_while_importing()
     workers = workers or Workers()
@@ -91,8 +91,8 @@ def run_many(
             except ray.exceptions.RayError as error:
                 raise RunFailed(f"the process of {runs[study].path} died (memory?): {error}") from error
             done = len(distinct) - len(waiting) - len(running)
-            gone = time.monotonic() - began
-            left = f"{words(gone)}, about {words(gone / done * (len(distinct) - done))} to go"
+            elapsed = time.monotonic() - began
+            left = f"{words(elapsed)}, about {words(elapsed / done * (len(distinct) - done))} to go"
             sys.stderr.write(f"{done}/{len(distinct)} runs done, {left}: {study.title()} {study.key()}\n")
             yield Done(study, runs[study].path, value)
 

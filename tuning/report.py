@@ -1,4 +1,4 @@
-"""What came of a sweep, for whoever reads it: its comparison as a picture, its best setting, its table in Markdown."""
+"""What came of a sweep, to be read: its comparison as a picture, its means with intervals, its table in Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.sweep import Measured, Sweep, Swept
 
 
 def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | None:
-    """The picture of a sweep in its folder; None where `across` and `by` are not of its space, or are no numbers.
+    """The picture of a sweep in its folder; None where `across` or `by` is not in its space, or `across` no number.
 
     Arguments:
         across, by: the fields on the horizontal axis and in the colours; a third one makes panels.
@@ -25,7 +25,7 @@ def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | 
         (row.fields[across], row.fields[by], row.fields[panel] if panel else None, row.values(metric))
         for row in sorted(swept.rows, key=lambda row: _place(sweep, row))
     ]
-    floors = [found[f"{metric}_floor"] for found in best.metrics.values() if f"{metric}_floor" in found]
+    floors = [metrics[f"{metric}_floor"] for metrics in best.metrics.values() if f"{metric}_floor" in metrics]
     picture = swept.folder / "comparison.png"
     floor = sum(floors) / len(floors) if floors else None
     comparison(rows, names=(across, by, panel), metric=metric, floor=floor).savefig(picture)

@@ -26,34 +26,34 @@ def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
     refuse_unknown(type(study), [name for name in space if name != "epochs"])
     if {"epochs", "steps"} <= set(space):
         raise InputError("the space varies 'epochs' and 'steps', which are two words for one thing: keep one of them.")
-    found: dict[str, list[Any] | Domain] = {}
-    for name, asked in space.items():
+    checked: dict[str, list[Any] | Domain] = {}
+    for name, given in space.items():
         if name == "seed":
             raise InputError("the space varies 'seed': give seeds to the sweep, which then shows intervals over them.")
-        values = asked["grid_search"] if isinstance(asked, Mapping) and set(asked) == {"grid_search"} else asked
+        values = given["grid_search"] if isinstance(given, Mapping) and set(given) == {"grid_search"} else given
         if isinstance(values, Domain):
-            found[name] = _checked_domain(study, name, values)
+            checked[name] = _checked_domain(study, name, values)
         elif isinstance(values, Sequence) and not isinstance(values, str):
             if not values:
                 raise InputError(f"the space gives '{name}' no values: name at least one.")
-            found[name] = [_checked(study, name, value) for value in values]
+            checked[name] = [_checked(study, name, value) for value in values]
         else:
             raise InputError(
                 f"the space gives '{name}' {values!r}: give a list of values, or one of Ray Tune's spaces."
             )
-    return found
+    return checked
 
 
 def looks(study: Study[Any], space: Space) -> list[dict[str, Any]]:
     """Every setting of the evaluation fields in the space; a single empty one where it has none."""
-    found: dict[str, list[Any]] = {}
+    lists: dict[str, list[Any]] = {}
     for name, values in axes(study, space).items():
         if name not in evaluation_fields(type(study)):
             continue
         if isinstance(values, Domain):
             raise InputError(f"'{name}' only looks at a trained model: give it a list of values, not a distribution.")
-        found[name] = values
-    return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
+        lists[name] = values
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
 def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, seed: int = 0) -> list[dict[str, Any]]:
@@ -65,23 +65,23 @@ def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, see
         if drawn:
             name = next(iter(drawn))
             raise InputError(f"'{name}' is a distribution, and a grid has none: search 'random' or 'optuna'.")
-        found = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-        return found[:runs] if runs else found
+        chosen = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+        return chosen[:runs] if runs else chosen
     random = np.random.default_rng(seed)
-    found = []
+    chosen = []
     for _ in range(100 * runs):
         setting = {name: values[random.integers(len(values))] for name, values in lists.items()}
         setting |= {name: _plain(domain.sample(random_state=random)) for name, domain in drawn.items()}
         setting = {name: _checked(study, name, value) for name, value in setting.items()}
-        if setting not in found:
-            found.append(setting)
-        if len(found) == runs:
+        if setting not in chosen:
+            chosen.append(setting)
+        if len(chosen) == runs:
             break
-    return found
+    return chosen
 
 
 def training_axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
-    """The axes that make the model."""
+    """The axes of the training fields: those that make the model."""
     return {name: values for name, values in axes(study, space).items() if name not in evaluation_fields(type(study))}
 
 
@@ -117,7 +117,7 @@ def _checked_domain(study: Study[Any], name: str, domain: Domain) -> Domain:
 
 
 def _checked(study: Study[Any], name: str, value: Any) -> Any:
-    """A value as its field has it; `epochs` stands for steps, so it is tried on the study."""
+    """A value in the type of its field; `epochs` stands for steps, so it is tried on the study."""
     if name != "epochs":
         return coerce(type(study), name, value)
     study.lasting(value)

@@ -29,12 +29,13 @@ class Sweep:
     """What varies, how it is searched, and what is best.
 
     Arguments:
-        metric: of the evaluation; the best value over the evaluation fields counts for a setting. A metric of the
-            journal (`validation/…`, `loss`) makes a cheap search: nothing is evaluated.
-        search: every combination, `runs` random ones, or `runs` that Optuna proposes from the results so far.
-        stopping: end hopeless runs early, by the study's own objective at its validations.
+        metric: a metric of the evaluation; its best value over the evaluation fields counts for a setting. A metric of
+            the journal (`validation/…`, `loss`) makes a cheap search: nothing is evaluated.
+        search: how settings are chosen: every combination, `runs` random ones, or `runs` that Optuna proposes from the
+            results so far.
+        stopping: how hopeless runs are ended early, by the study's own objective at its validations.
         seeds: the first one searches; the `confirm` best settings (0: all) are then run under the others too.
-        minutes: runs that are not done after so long are cut, to go on with the next call; 0 sets no limit.
+        minutes: time for the sweep; runs cut short by it go on with the next call; 0 sets no limit.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Sweep:
 
     @property
     def evaluates(self) -> bool:
-        """Whether its metric is one of the evaluation."""
+        """Whether its metric is one of the evaluation, so that every run is evaluated."""
         return not self.metric.startswith(("validation/", "loss"))
 
     @property
@@ -101,7 +102,7 @@ class Sweep:
         return [self.with_setting(setting).with_fields(look) for setting in known for look in self.looks]
 
     def better(self, values: Sequence[float]) -> float:
-        """The best of some values; one that is no number is none."""
+        """The best of several values; those that are not finite do not count."""
         values = [value for value in values if math.isfinite(value)] or [math.inf if self.mode == "min" else -math.inf]
         return min(values) if self.mode == "min" else max(values)
 
@@ -128,7 +129,7 @@ class Measured:
 
     def values(self, metric: str) -> list[float]:
         """The metric, a value per seed."""
-        return [found[metric] for found in self.metrics.values() if metric in found]
+        return [metrics[metric] for metrics in self.metrics.values() if metric in metrics]
 
 
 @dataclass
@@ -142,7 +143,7 @@ class Swept:
 
 
 def plan(sweep: Sweep, placement: Placement) -> Plan:
-    """What the sweep would run, once it is known that it can."""
+    """What the sweep would run, after a check that it can."""
     check(sweep, placement)
     have = available(placement.cpus)
     known = sweep.settings() or [{}] * sweep.runs
@@ -157,19 +158,19 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
 
 
 def check(sweep: Sweep, placement: Placement) -> None:
-    """Refuse what cannot work before anything is touched."""
+    """Refuse a sweep that cannot work, before anything is touched."""
     Plan(1, len(sweep.looks), placement.workers, available(placement.cpus), 0.0).check()
     for setting in sweep.settings() or [{}]:
         placement.workers.check(sweep.with_setting(setting))
     if placement.workers.most > 1 and sweep.stopping != "none":
         raise InputError("runs on several workers are not stopped early: use one worker, or stopping none.")
-    known = metric_names(sweep)
-    if sweep.metric not in known:
-        raise InputError(f"there is no metric '{sweep.metric}': there are {', '.join(sorted(known))}.")
+    names = metric_names(sweep)
+    if sweep.metric not in names:
+        raise InputError(f"there is no metric '{sweep.metric}': there are {', '.join(sorted(names))}.")
 
 
 def metric_names(sweep: Sweep) -> set[str]:
-    """What the study measures, from the smallest look at an untrained model."""
+    """The names of what the study measures, from the smallest evaluation of an untrained model."""
     study = sweep.with_setting((sweep.settings() or [{}])[0])
     model = study.model().eval().requires_grad_(False)
     with lending(untrained):  # names need no training

@@ -1,4 +1,4 @@
-"""One trial of a sweep: a run, in the trial's own process or on workers of its own, that tells Tune how it goes."""
+"""One trial of a sweep: a run, in the trial's own process or on workers of its own, that reports to Tune."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def execute_trial(
     report: Callable[[int, float], None] | None,
     stopped: bool,
 ) -> dict[str, Any]:
-    """One run, in the trial's own process or on workers of its own; what it reached, whatever happened."""
+    """Do one run; returns the value it reached, or nothing where it reached none: a failure is recorded, not raised."""
     folder = placement.storage / sweep.slug
     run = Run(study, placement.storage, sweep=sweep.slug)
     views = [replace(study, **look) for look in sweep.looks]
@@ -51,10 +51,10 @@ def execute_trial(
                     break
                 except Held:
                     continue
-        except Fenced:  # the driver, or another one, has taken the run over
+        except Fenced:  # this driver, or another one, has taken the run over
             return {}
         except Exception as error:  # the run has failed, and says so in its directory; the sweep goes on
             if read_result(run.path).status != "FAILED":
                 run.take_and_mark("FAILED", f"{type(error).__name__}: {error}")
             return {}
-    return {"value": sweep.better([found[sweep.metric] for found in metrics])} if sweep.metric in metrics[0] else {}
+    return {"value": sweep.better([row[sweep.metric] for row in metrics])} if sweep.metric in metrics[0] else {}

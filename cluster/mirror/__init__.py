@@ -51,7 +51,7 @@ def ui_command(storage: Path) -> str:
 
 
 def refuse_unusable(storage: Path) -> str | None:
-    """Raise for an address that answers with an error; a sentence where nothing answers, which may change."""
+    """Raise for an address that answers with an error; return a sentence where nothing answers, which may change."""
     uri = tracking_uri(storage)
     shown = scrubbed(uri)
     if "://" not in uri or uri.startswith("file:"):
@@ -73,11 +73,11 @@ def refuse_unusable(storage: Path) -> str | None:
     except requests.RequestException:
         return f"MLflow at {shown} does not answer: runs are kept, and shown there once it does."
     if answer.status_code >= 400 or ("experiments" not in answer.text and answer.text.strip() != "{}"):
-        said = (
+        reply = (
             f"{answer.status_code} {answer.reason}" if answer.status_code >= 400 else "something that is not MLflow's"
         )
         raise InputError(
-            f"MLflow at {shown} answers with {said}: mend its address or its credentials in "
+            f"MLflow at {shown} answers with {reply}: mend its address or its credentials in "
             "MLFLOW_TRACKING_URI, or unset it to use a SQLite file in the storage."
         )
     return None
@@ -86,15 +86,15 @@ def refuse_unusable(storage: Path) -> str | None:
 def start_mirror(storage: Path, *, again: bool = False) -> None:
     """Start the process if none is alive. It is nobody's child, so that it survives whoever started it.
 
-    Studies of a user's own that this process was handed are named to it: one that does not know them, and so cannot
-    export their models, is replaced.
+    It is told the places of the user's own studies that this process was handed; a mirror that does not know them, and
+    so cannot export their models, is replaced.
 
     Arguments:
-        again: in place of one that is alive, and from nothing: everything is looked up and sent once more.
+        again: replace a process that is alive, and begin from nothing: everything is looked up and sent once more.
     """
     folder = mirror_folder(storage)
-    found = [provenance(kind) for kind in adopted().values()]
-    own = [one.place for one in found if one and one.place]
+    origins = [provenance(kind) for kind in adopted().values()]
+    own = [one.place for one in origins if one and one.place]
     if is_alive(folder / "lease") and not again and set(own) <= set(_state(folder).get("own", ())):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,12 +112,12 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
 
 
 def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
-    """Wait until everything up to this moment is in MLflow; a sentence where that is not to be had now."""
-    asked, folder = time.time(), mirror_folder(storage)
+    """Wait until everything up to this moment is in MLflow; returns a sentence where that is not to be had now."""
+    since, folder = time.time(), mirror_folder(storage)
     started = 0.0
-    while time.time() - asked < seconds:
+    while time.time() - since < seconds:
         state = _state(folder)
-        if state.get("began", 0) > asked:
+        if state.get("began", 0) > since:
             if not state["error"]:
                 return None
             shown = scrubbed(tracking_uri(storage))
@@ -130,7 +130,7 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """What the process says of itself."""
+    """What the mirror's process says of itself; empty where it has not yet."""
     try:
         return read_json(folder / "state.json")
     except (FileNotFoundError, Damaged):

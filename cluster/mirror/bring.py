@@ -15,7 +15,7 @@ from cluster.storage import MARK, run_folders, sweep_folders
 from genlib import InputError
 
 GIVE_UP = 3
-"""Folders in one pass that may fail."""
+"""Failed folders after which a pass is given up."""
 
 
 class Mirror:
@@ -49,7 +49,7 @@ class Mirror:
         return changed
 
     def _drop_what_was_deleted(self) -> bool:
-        """A directory that is gone takes its run in MLflow along (where it can be restored)."""
+        """Delete the MLflow runs of directories that are gone (MLflow can restore them)."""
         gone = [place for place in (*self.cursor.sweeps, *self.cursor.runs) if not (self.storage / place).exists()]
         for place in gone:
             mirror: RunMirror | SweepMirror = self.sweeps if place in self.cursor.sweeps else self.runs
@@ -79,7 +79,7 @@ class Mirror:
         return changed
 
     def _count(self, error: Exception) -> None:
-        """One folder's trouble stops no other; but where MLflow is away, asking for every folder takes for ever."""
+        """Count a failed folder: one stops no other, but where MLflow is away, trying every folder takes for ever."""
         self.error = self.error or f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
         self._failures += 1
         if self._failures == GIVE_UP:

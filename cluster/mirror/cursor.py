@@ -23,7 +23,7 @@ class ShownEvaluation:
 
 @dataclass
 class ShownRun:
-    """A run: its MLflow run, and how much of its directory is there."""
+    """A run: its MLflow run, and how much of its directory is shown there."""
 
     run: str
     experiment: str
@@ -31,7 +31,7 @@ class ShownRun:
     status: str = ""
     step: int = -1
     system: int = 0
-    """Lines about the machine that have been sent."""
+    """Number of lines about the machine that have been sent."""
     model: bool = False
     evaluations: dict[str, ShownEvaluation] = field(default_factory=dict)
     settled: list[int] = field(default_factory=list)
@@ -58,7 +58,7 @@ class ShownSweep:
 
 
 class Cursor:
-    """All that is remembered, in one file."""
+    """All that the mirror remembers, in one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,7 +72,7 @@ class Cursor:
             self.runs, self.sweeps = {}, {}
 
     def save(self) -> None:
-        """Write it down."""
+        """Write the file."""
         runs = {place: asdict(entry) for place, entry in self.runs.items()}
         write_json(self.path, {"runs": runs, "sweeps": {place: asdict(entry) for place, entry in self.sweeps.items()}})
 

@@ -35,13 +35,13 @@ def show_model(store: Store, run: str, path: Path) -> str:
     example = trained.study.example()
     versions = packages()
     # Named by us: otherwise MLflow imports the model in another process to find out, which takes many seconds.
-    needs = [f"{name}=={versions[name]}" for name in ("torch", "numpy")]
+    requirements = [f"{name}=={versions[name]}" for name in ("torch", "numpy")]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model"
         try:
             mlflow.pytorch.save_model(
                 trained.model, target, input_example=tuple(tensor.numpy() for tensor in example),
-                signature=_signature(trained.model, example), pip_requirements=needs, serialization_format="pt2",
+                signature=_signature(trained.model, example), pip_requirements=requirements, serialization_format="pt2",
             )  # fmt: skip
         except Exception as error:  # an exporter refuses in a hundred ways, and the run is whole without it
             return f"the model could not be exported: {type(error).__name__}: {str(error).splitlines()[0]}"[:500]

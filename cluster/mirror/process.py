@@ -25,20 +25,20 @@ def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] 
     """Bring MLflow up to date until nothing lives and nothing is left to show.
 
     Arguments:
-        again: take over from one that is alive, and begin from nothing.
-        own: places of users' own studies, whose models are then exported too; take over from one without them.
+        again: take over from a process that is alive, and begin from nothing.
+        own: places of users' own studies, whose models are then exported too; take over from a process without them.
     """
     folder = mirror_folder(storage)
     known = [place for place in own if _is_found(place)]
-    over = again or bool(known)
+    force = again or bool(known)
     while True:
         try:
-            lease = Lease.claim(folder / "lease", force=over)
+            lease = Lease.claim(folder / "lease", force=force)
         except Held:
             return
         if again:
             (folder / CURSOR).unlink(missing_ok=True)
-        again = over = False
+        again = force = False
         lease.keep()
         try:
             _work(storage, lease, known)
@@ -50,7 +50,7 @@ def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] 
 
 
 def pause(seconds: float, error: str, wait: float) -> float:
-    """How long to rest after a pass that took so long: at most a fifth of the time is spent looking."""
+    """How long to rest after a pass of `seconds`: at most a fifth of the time is spent looking; longer after errors."""
     return min(2 * wait, LONGEST_WAIT) if error else max(LOOK, 4 * seconds)
 
 

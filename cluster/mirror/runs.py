@@ -1,4 +1,4 @@
-"""Run directories in MLflow: each a run, and each evaluation of it beyond its default one a child of that."""
+"""Run directories in MLflow: each is a run there, and each evaluation beyond its default one is a child of that run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunMirror:
     """Shows run directories.
 
     Arguments:
-        storage, mark: the storage, and what tells it from others.
+        storage, mark: the storage, and the id that tells it from others.
     """
 
     def __init__(self, storage: Path, mark: str, store: Store, cursor: Cursor) -> None:
@@ -63,7 +63,7 @@ class RunMirror:
         return entry != before
 
     def retire(self, place: str) -> None:
-        """The run was started anew: what MLflow shows is the old one's, and says so from now on."""
+        """The run was started anew: mark what MLflow shows as that of an earlier one."""
         entry = self.cursor.runs.pop(place)
         key = f"{self.mark}/{place}"
         replaced = {entry.run: key}
@@ -75,7 +75,7 @@ class RunMirror:
             self.store.status(entry.run, "KILLED", None)
 
     def _begin(self, path: Path, described: Described) -> ShownRun:
-        """The run in MLflow, with all that does not change any more."""
+        """Make the run in MLflow, with all that does not change any more."""
         name = recorded_name(described["study"])
         sweep = _sweep(path)
         experiment = (sweep.experiment or sweep.study) if sweep else title_of(name)
@@ -94,7 +94,7 @@ class RunMirror:
         return ShownRun(run, experiment, described["born"])
 
     def _show_needs(self, run: str, needs: dict[str, str]) -> None:
-        """The models that a run works with, as its inputs; they are runs of this storage, and shown first."""
+        """Show the models that a run works with as its inputs; they are runs of this storage, and shown first."""
         for name, place in needs.items():
             path = self.storage / place
             if not (path / "study.json").exists():
@@ -105,7 +105,7 @@ class RunMirror:
             self.store.needs(run, name, place, model)
 
     def _evaluations(self, path: Path, entry: ShownRun, described: Described) -> None:
-        """The default evaluation in the run itself; every other one as its child."""
+        """Show the default evaluation in the run itself, and every other one as its child."""
         default = _result(path).get("evaluation")
         for folder in sorted((path / "evaluations").glob("*")):
             if folder.name.startswith((".", "aside-")) or not (folder / MANIFEST).exists() or default is None:
@@ -121,8 +121,8 @@ class RunMirror:
             run = entry.run
             if folder.name != default:
                 key = f"{self.mark}/{self._place(path)}/{folder.name}"
-                own = {k: v for k, v in content["fields"].items() if described["fields"].get(k) != v}
-                name = ", ".join(f"{k} {v}" for k, v in own.items()) or f"evaluation {folder.name}"
+                changed = {k: v for k, v in content["fields"].items() if described["fields"].get(k) != v}
+                name = ", ".join(f"{k} {v}" for k, v in changed.items()) or f"evaluation {folder.name}"
                 run = self.store.run(entry.experiment, key, name=name, began=ended, parent=entry.run)
                 self.store.params(run, {**described["fields"], **content["fields"]})
                 self.store.tags(run, {"genlib.key": path.name, "genlib.evaluation": folder.name})
@@ -137,7 +137,7 @@ class RunMirror:
             entry.evaluations[folder.name] = ShownEvaluation(run, mark)
 
     def _system(self, path: Path, entry: ShownRun) -> None:
-        """What the machine did, in the order it was written."""
+        """Show what the machine did, in the order in which it was written."""
         lines = [line for file in sorted((path / "system").glob("*.jsonl")) for line in file.read_text().splitlines()]
         rows = []
         for number, line in enumerate(lines):
@@ -151,7 +151,7 @@ class RunMirror:
         entry.system = len(lines)
 
     def _settle(self, path: Path, entry: ShownRun, status: str) -> None:
-        """The run has ended, one way or another: its model, its message, its status, in this order."""
+        """Show how the run ended: its model, its message, its status, in this order."""
         result = _result(path)
         tags = {"genlib.message": result.get("message"), "genlib.notes": " ".join(result.get("notes", ()))}
         tags["genlib.stopped_early"] = result.get("stopped_early")
@@ -196,7 +196,7 @@ def _result(path: Path) -> Described:
 
 
 def _times(path: Path) -> list[int]:
-    """What changes when a run directory does."""
+    """Times of the files that change when a run directory does."""
     places = [path / "result.json", path / "evaluations", *sorted((path / "journal").glob("*.jsonl"))]
     places += sorted((path / "evaluations").glob(f"*/{MANIFEST}"))
     return [place.stat().st_mtime_ns if place.exists() else 0 for place in places]

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 BATCH = 1_000
-"""Metrics in one call: what MLflow takes at most."""
+"""Number of metrics in one call: the most that MLflow takes."""
 LONGEST = 6_000
-"""Characters in a parameter: what MLflow takes at most."""
+"""Number of characters in a parameter: the most that MLflow takes."""
 SQLITE = "sqlite:///"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Trained models, not conversations: the UI opens on runs and charts."""
+"""Tag of an experiment of trained models, not of conversations: the UI opens on runs and charts."""
 KEY = "genlib.run"
 """The tag by which a run is found again."""
 
 
 class Row(NamedTuple):
-    """One number: its step, the time it was measured, in milliseconds."""
+    """One number: its name, its value, the time it was measured, in milliseconds, and its step."""
 
     name: str
     value: float
@@ -62,53 +62,53 @@ class Store:
         if name not in self._experiments:
             from mlflow.exceptions import MlflowException
 
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
+            existing = self.client.get_experiment_by_name(name)
+            if existing is None:
                 try:
                     self.client.create_experiment(name, artifact_location=self._artifacts, tags=KIND)
                 except MlflowException:  # its answer was lost, or another mirror was first
                     if self.client.get_experiment_by_name(name) is None:
                         raise
-                found = self.client.get_experiment_by_name(name)
-            if found is None:
+                existing = self.client.get_experiment_by_name(name)
+            if existing is None:
                 raise RuntimeError(f"MLflow has made the experiment {name} and does not find it")
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
-            self._experiments[name] = found.experiment_id
+            if existing.lifecycle_stage == "deleted":
+                self.client.restore_experiment(existing.experiment_id)
+            self._experiments[name] = existing.experiment_id
         return self._experiments[name]
 
     def run(self, experiment: str, key: str, *, name: str, began: int, parent: str | None = None) -> str:
-        """The run of this key: the one that is there, or a new one. Of several the earliest stays."""
-        found = self.find(experiment, key)
-        if found is None:
+        """The run of this key: the one that is there, or a new one. Of several, the earliest stays."""
+        existing = self.find(experiment, key)
+        if existing is None:
             tags = {KEY: key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
             self.client.create_run(self.experiment(experiment), start_time=began, tags=tags)
-            found = self.find(experiment, key)
-            if found is None:
+            existing = self.find(experiment, key)
+            if existing is None:
                 raise RuntimeError(f"MLflow has made the run {key} and does not find it")
-        return found
+        return existing
 
     def find(self, experiment: str, key: str) -> str | None:
         """The run of this key, if there is one; a second one, born of a lost answer, is deleted."""
-        there = self.client.search_runs([self.experiment(experiment)], f"tags.`{KEY}` = '{key}'", max_results=100)
-        found = sorted(there, key=lambda run: (run.info.start_time, run.info.run_id))
-        for extra in found[1:]:
+        page = self.client.search_runs([self.experiment(experiment)], f"tags.`{KEY}` = '{key}'", max_results=100)
+        runs = sorted(page, key=lambda run: (run.info.start_time, run.info.run_id))
+        for extra in runs[1:]:
             self.client.delete_run(extra.info.run_id)
-        return found[0].info.run_id if found else None
+        return runs[0].info.run_id if runs else None
 
     def keys(self, experiment: str) -> dict[str, str]:
         """Every run that is there: key → id."""
-        found: dict[str, str] = {}
+        ids: dict[str, str] = {}
         token = None
         while True:
             page = self.client.search_runs([self.experiment(experiment)], max_results=1_000, page_token=token)
-            found |= {run.data.tags[KEY]: run.info.run_id for run in page if KEY in run.data.tags}
+            ids |= {run.data.tags[KEY]: run.info.run_id for run in page if KEY in run.data.tags}
             token = page.token
             if not token:
-                return found
+                return ids
 
     def params(self, run: str, params: Mapping[str, Any]) -> None:
-        """Parameters; a longer one than MLflow takes is cut, and said so: `study.json` has the whole."""
+        """Log parameters; one longer than MLflow takes is cut, and says so: `study.json` has the whole."""
         from mlflow.entities import Param
 
         cut = " … (whole in study.json)"
@@ -118,7 +118,7 @@ class Store:
             self.client.log_batch(run, params=listed[first : first + 100])
 
     def rows(self, run: str, rows: Iterable[Row]) -> None:
-        """Metrics with their own steps and times; those that are no numbers become tags."""
+        """Log metrics with their own steps and times; those that are not finite become tags."""
         from mlflow.entities import Metric, RunTag
 
         rows = list(rows)
@@ -132,7 +132,7 @@ class Store:
             self.client.log_batch(run, tags=strange)
 
     def tags(self, run: str, tags: Mapping[str, Any]) -> None:
-        """Tags; an empty one is taken away if it was there."""
+        """Set tags; an empty one is taken away if it was there."""
         from mlflow.entities import RunTag
 
         listed = [RunTag(name, str(value)[:5_000]) for name, value in tags.items() if value not in (None, "")]
@@ -143,22 +143,22 @@ class Store:
                 self.client.delete_tag(run, name)
 
     def inputs(self, run: str, data: Mapping[str, Mapping[str, Any]], name: str) -> None:
-        """The data sets a run saw, by their hashes."""
+        """Log the data sets that a run saw, by their hashes."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         contexts = {"train": "training", "test": "testing"}
         inputs = [
             DatasetInput(
-                Dataset(f"{name} {part}", found["sha256"][:36], "code", "{}", profile=f'{{"rows": {found["rows"]}}}'),
+                Dataset(f"{name} {part}", record["sha256"][:36], "code", "{}", profile=f'{{"rows": {record["rows"]}}}'),
                 [InputTag("mlflow.data.context", contexts[part])],
             )
-            for part, found in data.items()
+            for part, record in data.items()
         ]
         if inputs:
             self.client.log_inputs(run, datasets=inputs)
 
     def needs(self, run: str, name: str, place: str, model: str) -> None:
-        """A trained model that a run works with: the exported one as its input where there is one, and a tag."""
+        """Log a trained model that a run works with: the exported one as its input where there is one, and a tag."""
         from mlflow.entities import LoggedModelInput
 
         if model:
@@ -166,18 +166,18 @@ class Store:
         self.tags(run, {f"genlib.needs.{name}": place})
 
     def retire(self, run: str, key: str) -> None:
-        """Another run has this key from now on."""
+        """Take a run's key from it, for another run to have from now on."""
         self.tags(run, {KEY: f"{key} until {time.time():.0f}", "genlib.replaced": "yes"})
 
     def folder(self, run: str, folder: Path, *, leave_out: Sequence[str] = ()) -> None:
-        """Every file of a folder, under its own name."""
+        """Log every file of a folder, under its own name."""
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.name not in leave_out:
                 inside = str(path.parent.relative_to(folder))
                 self.client.log_artifact(run, str(path), None if inside == "." else inside)
 
     def status(self, run: str, status: str, ended: int | None) -> None:
-        """How the run stands: `RUNNING`, or one of the ends."""
+        """Set how the run stands: `RUNNING`, or one of the ends."""
         if status == "RUNNING":
             self.client.update_run(run, status="RUNNING")
         else:

@@ -14,14 +14,14 @@ class SweepMirror:
     """Shows the folders of sweeps.
 
     Arguments:
-        mark: what tells the storage from others.
+        mark: the id that tells the storage from others.
     """
 
     def __init__(self, mark: str, store: Store, cursor: Cursor) -> None:
         self.mark, self.store, self.cursor = mark, store, cursor
 
     def begin(self, folder: Path) -> bool:
-        """Make the parent, before its children; True where it was not there."""
+        """Make a sweep's run, before its children; True where it was not there."""
         sweep = read_sweep(folder)
         entry = self.cursor.sweeps.get(folder.name)
         if entry and entry.began != sweep.began:
@@ -39,7 +39,7 @@ class SweepMirror:
         return True
 
     def end(self, folder: Path) -> bool:
-        """Show its files and its status, which is KILLED where nobody drives an unfinished one."""
+        """Show a sweep's files and its status: KILLED where nobody drives an unfinished one. True where any was new."""
         entry, sweep = self.cursor.sweeps[folder.name], read_sweep(folder)
         status = sweep.status
         if status == "RUNNING" and not is_alive(folder / "lease"):
@@ -64,7 +64,7 @@ class SweepMirror:
         return True
 
     def retire(self, name: str) -> None:
-        """The sweep was started anew: what MLflow shows is the old one's, and says so from now on."""
+        """The sweep was started anew: mark what MLflow shows as that of an earlier one."""
         entry = self.cursor.sweeps.pop(name)
         self.store.retire(entry.run, f"{self.mark}/{name}")
         if entry.status in ("", "RUNNING"):

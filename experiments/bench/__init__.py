@@ -1,1 +1,1 @@
-"""What genlib costs, and how fast it is beside other libraries; `make bench` runs them all."""
+"""What genlib costs, and how fast it is beside other libraries; `make bench` runs every comparison."""

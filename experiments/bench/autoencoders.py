@@ -3,9 +3,9 @@
     pip install -e '.[bench]'
     python experiments/bench/autoencoders.py [--repeats 15] [--seconds 60]
 
-Both train by their own trainer, in turns; ratios above 1 say that we are faster. After equal CPU time the test loss is
-measured by one and the same code: pythae's weights are read into our model, for the networks are the same. MNIST is
-read from the data folder (GENLIB_DATA) or downloaded.
+Each library trains with its own trainer, in turns; ratios above 1 say that genlib is faster. After equal CPU time the
+test loss is measured by one and the same code: pythae's weights are read into genlib's model, for the networks are the
+same. MNIST is read from the data folder (GENLIB_DATA) or downloaded.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from typing import Any
 
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from experiments.bench.timing import comparison_cells, is_installed, race
+from experiments.bench.timing import comparison_cells, is_installed, race, show
 from experiments.command.tables import cell
 from genlib import ContinuousVAE, Progress, train
 from genlib.methods.vae import VAE
 from genlib.studies.autoencoders.measures import nll
 
 BURST = 47
-"""Updates of a burst: an epoch of 6,000 images."""
+"""Updates in a burst: an epoch of 6,000 images."""
 SHARED: dict[str, Any] = {"hidden": (512,), "steps": 10**9, "validate_every": 10**9, "log_every": BURST}
 STUDIES = {
     "coloured 3 × 28 × 28, z = 2, batch 128": ContinuousVAE(continuous=2, **SHARED),
@@ -45,26 +44,28 @@ class Options:
     """How long to measure."""
 
     repeats: int = 15
-    """Interleaved measurements."""
+    """Number of interleaved measurements."""
+    record: bool = False
+    """Record the table for the page of speeds, where `make pages` shows it."""
     seconds: float = 60.0
-    """CPU-seconds after which the test loss is taken; 0 skips it."""
+    """CPU-seconds of training before the test loss is measured; 0 skips it."""
     seeds: int = 3
-    """Trainings behind each test loss."""
+    """Number of trainings behind each test loss, each with a seed of its own."""
 
 
 def by_genlib(study: ContinuousVAE) -> Trainer:
-    """`train()`, batches and reports included."""
+    """genlib's `train()`, batches and reports included."""
     progress = train(study)
-    found: list[Progress] = []
+    latest: list[Progress] = []
 
     def burst() -> None:
-        found[:] = [next(progress)]
+        latest[:] = [next(progress)]
 
-    return burst, lambda: found[0].state.finished()
+    return burst, lambda: latest[0].state.finished()
 
 
 def by_pythae(study: ContinuousVAE) -> Trainer:
-    """`BaseTrainer.train_step`, an epoch of every time other 6,000 images, without its progress bars."""
+    """pythae's `BaseTrainer.train_step`: every epoch takes another 6,000 images and draws no progress bars."""
     from pythae import models
     from pythae.data.datasets import BaseDataset
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -105,40 +106,40 @@ def by_pythae(study: ContinuousVAE) -> Trainer:
 
 @torch.no_grad()
 def read(theirs: Any, study: ContinuousVAE) -> VAE:
-    """Our model with pythae's weights."""
-    found, encoder, decoder = study.model(), theirs.encoder, theirs.decoder
+    """genlib's model with pythae's weights, checked to compute the same."""
+    ours, encoder, decoder = study.model(), theirs.encoder, theirs.decoder
     layers: list[tuple[Any, Tensor, Tensor]] = [
-        (found.encoder[0], encoder.layers[0][0].weight, encoder.layers[0][0].bias),
+        (ours.encoder[0], encoder.layers[0][0].weight, encoder.layers[0][0].bias),
         (
-            found.encoder[2],
+            ours.encoder[2],
             torch.cat((encoder.embedding.weight, encoder.log_var.weight)),
             torch.cat((encoder.embedding.bias, encoder.log_var.bias)),
         ),
-        (found.decoder[0], decoder.layers[0][0].weight, decoder.layers[0][0].bias),
-        (found.decoder[2], decoder.layers[1][0].weight, decoder.layers[1][0].bias),
+        (ours.decoder[0], decoder.layers[0][0].weight, decoder.layers[0][0].bias),
+        (ours.decoder[2], decoder.layers[1][0].weight, decoder.layers[1][0].bias),
     ]
-    for ours, weight, bias in layers:
-        ours.weight.copy_(weight)
-        ours.bias.copy_(bias)
+    for layer, weight, bias in layers:
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
     x = torch.rand(8, *study.shape)
-    z = found.encode(x).mean
+    z = ours.encode(x).mean
     torch.testing.assert_close(z, encoder(x).embedding, rtol=1e-4, atol=1e-5)
-    there = decoder(z).reconstruction.reshape(x.shape)
-    torch.testing.assert_close(found(x), there, rtol=1e-4, atol=1e-5)
-    return found.requires_grad_(False)
+    reconstruction = decoder(z).reconstruction.reshape(x.shape)
+    torch.testing.assert_close(ours(x), reconstruction, rtol=1e-4, atol=1e-5)
+    return ours.requires_grad_(False)
 
 
 def after(make: Callable[[ContinuousVAE], Trainer], study: ContinuousVAE, seconds: float) -> dict[str, float]:
-    """The test metrics after so many CPU-seconds of bursts."""
+    """The test metrics after `seconds` CPU-seconds of bursts."""
     burst, model = make(study)
     began = time.process_time()
     while time.process_time() - began < seconds:
         burst()
-    found = model()
-    metrics = {"loss": study.whole_loss(found, study.part("evaluation"), study.draws("bench"))["loss"]}
+    trained = model()
+    metrics = {"loss": study.whole_loss(trained, study.part("evaluation"), study.draws("bench"))["loss"]}
     if study.pixels == "binary":
         x = study.image(study.part("evaluation"))[: study.likelihood_images]
-        metrics["nll"] = nll(found, x, study.draws("bench"), samples=study.importance_samples)[0]
+        metrics["nll"] = nll(trained, x, study.draws("bench"), samples=study.importance_samples)[0]
     return metrics
 
 
@@ -157,18 +158,18 @@ def main(options: Options) -> None:
     ):
         table.add_column(column, justify="left" if column in ("images", "library") else "right")
     makers = {"genlib": by_genlib} | ({"pythae": by_pythae} if is_installed("pythae") else {})
-    for what, study in STUDIES.items():
+    for images, study in STUDIES.items():
         raced = {name: make(study)[0] for name, make in makers.items()}
         times = race(raced, options.repeats)
         for name, make in makers.items():
-            found = []
+            rows = []
             for seed in range(options.seeds if options.seconds else 0):
-                sys.stderr.write(f"{what}: {name}, seed {seed}\n")
-                found.append(after(make, replace(study, seed=seed), options.seconds))
-            measured = [cell([one[key] for one in found if key in one], 1) for key in ("loss", "nll")] if found else []
-            table.add_row(what, name, *comparison_cells(times, name, BURST), *measured)
+                sys.stderr.write(f"{images}: {name}, seed {seed}\n")
+                rows.append(after(make, replace(study, seed=seed), options.seconds))
+            measured = [cell([row[key] for row in rows if key in row], 1) for key in ("loss", "nll")] if rows else []
+            table.add_row(images, name, *comparison_cells(times, name, BURST), *measured)
         table.add_section()
-    Console(width=150).print(table)
+    show(table, "autoencoders", record=options.record, width=150)
 
 
 if __name__ == "__main__":

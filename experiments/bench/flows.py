@@ -3,8 +3,8 @@
     pip install -e '.[bench]'
     python experiments/bench/flows.py [--repeats 15]
 
-Ours runs by `train()`, loop, batches and reports included; the others by the loop their guides show, on the same
-points. Ratios above 1 say that we are faster. The NLL after equal CPU time is printed beside them.
+genlib runs its own `train()`, loop, batches and reports included; the others run the loop that their guides show, on
+the same points. Ratios above 1 say that genlib is faster. The NLL after equal CPU time is printed beside them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from experiments.bench.timing import Burst, comparison_cells, is_installed, race
+from experiments.bench.timing import Burst, comparison_cells, is_installed, race, show
 from experiments.command.tables import cell
 from genlib import CouplingFlow, FlowMatching, Progress, train
 from genlib.data.points import density
@@ -41,31 +40,33 @@ class Options:
     """How long to measure."""
 
     repeats: int = 15
-    """Interleaved measurements."""
+    """Number of interleaved measurements."""
+    record: bool = False
+    """Record the table for the page of speeds, where `make pages` shows it."""
     seconds: float = 10.0
-    """CPU-seconds after which the NLL is taken; 0 skips it."""
+    """CPU-seconds of training before the NLL is measured; 0 skips it."""
     seeds: int = 3
-    """Trainings behind each NLL."""
+    """Number of trainings behind each NLL, each with a seed of its own."""
 
 
 def by_genlib(study: Any) -> tuple[Burst, Score]:
-    """Our loop, a burst of updates at a time."""
+    """genlib's loop, a burst of updates at a time."""
     progress = train(replace(study, seed=torch.initial_seed()))
-    found: list[Progress] = []
+    latest: list[Progress] = []
 
     def burst() -> None:
         for _ in range(BURST // study.log_every):
-            found[:] = [next(progress)]
+            latest[:] = [next(progress)]
 
     def score(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return study.log_prob(found[0].state.finished(), x)
+            return study.log_prob(latest[0].state.finished(), x)
 
     return burst, score
 
 
 def by_loop(model: nn.Module, loss: Callable[[Tensor], Tensor], rate: float) -> Burst:
-    """The usual loop around a loss of a batch."""
+    """The usual training loop around the loss of a batch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
     points = COUPLING.data().train["x"]
 
@@ -83,7 +84,7 @@ def by_loop(model: nn.Module, loss: Callable[[Tensor], Tensor], rate: float) -> 
 
 
 def by_normflows() -> tuple[Burst, Score]:
-    """Eight `AffineCouplingBlock`s, the axes swapped between them."""
+    """normflows: eight `AffineCouplingBlock`s, with the axes swapped between them."""
     import normflows as nf
 
     layers: list[Any] = []
@@ -97,7 +98,7 @@ def by_normflows() -> tuple[Burst, Score]:
 
 
 def by_zuko() -> tuple[Burst, Score]:
-    """Eight `GeneralCouplingTransform`s (affine), their masks alternating."""
+    """zuko: eight affine `GeneralCouplingTransform`s with alternating masks."""
     import zuko
     from zuko.flows.coupling import GeneralCouplingTransform
 
@@ -114,20 +115,20 @@ def by_zuko() -> tuple[Burst, Score]:
 
 
 def by_torchcfm() -> tuple[Burst, Score]:
-    """`ConditionalFlowMatcher` with our network."""
+    """torchcfm: its `ConditionalFlowMatcher` with genlib's network."""
     from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
     matcher, model = ConditionalFlowMatcher(sigma=0.0), MATCHING.model()
 
     def loss(x: Tensor) -> Tensor:
-        t, seen, velocity = matcher.sample_location_and_conditional_flow(torch.randn_like(x), x)
-        return (model(seen, t) - velocity).square().mean()
+        t, place, velocity = matcher.sample_location_and_conditional_flow(torch.randn_like(x), x)
+        return (model(place, t) - velocity).square().mean()
 
     return by_loop(model, loss, MATCHING.learning_rate), lambda x: _log_prob(model, x)
 
 
 def by_flow_matching() -> tuple[Burst, Score]:
-    """`CondOTProbPath` with our network."""
+    """flow_matching: its `CondOTProbPath` with genlib's network."""
     from flow_matching.path import CondOTProbPath
 
     path, model = CondOTProbPath(), MATCHING.model()
@@ -145,7 +146,7 @@ def _log_prob(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def likelihoods() -> dict[str, Burst]:
-    """2,000 points, 50 midpoint steps, exact divergence, the same network and times."""
+    """Bursts that score 2,000 points by 50 midpoint steps and exact divergence, with the same network and times."""
     from flow_matching.solver import ODESolver
 
     model, x = MATCHING.model().requires_grad_(False), density("rings").sample(2_000, Draws(0, "bench")).x
@@ -165,7 +166,7 @@ def likelihoods() -> dict[str, Burst]:
 
 
 def nll_gap(make: Callable[[], tuple[Burst, Score]], seed: int, budget: float) -> float:
-    """The NLL above the truth after so many CPU-seconds of bursts."""
+    """The NLL above the truth after `budget` CPU-seconds of bursts."""
     torch.manual_seed(seed)
     burst, score = make()
     began = time.process_time()
@@ -173,8 +174,8 @@ def nll_gap(make: Callable[[], tuple[Burst, Score]], seed: int, budget: float) -
         burst()
     truth = density("rings")
     with torch.no_grad():
-        found = score(truth.sample(5_000, Draws(0, "bench")).x)
-    return likelihood_metrics(truth, found.detach(), None)["nll_gap"]
+        log_p = score(truth.sample(5_000, Draws(0, "bench")).x)
+    return likelihood_metrics(truth, log_p.detach(), None)["nll_gap"]
 
 
 def main(options: Options) -> None:
@@ -193,12 +194,12 @@ def main(options: Options) -> None:
         ),
     }
     for what, (study, peers) in training.items():
-        made = {"genlib": lambda study=study: by_genlib(study)} | {
+        makers = {"genlib": lambda study=study: by_genlib(study)} | {
             n: make for n, make in peers.items() if is_installed(n)
         }
-        raced = {name: make() for name, make in made.items()}
+        raced = {name: make() for name, make in makers.items()}
         times = race({name: burst for name, (burst, _) in raced.items()}, options.repeats)
-        for name, make in made.items():
+        for name, make in makers.items():
             gaps = [nll_gap(make, seed, options.seconds) for seed in range(options.seeds if options.seconds else 0)]
             gap = [cell(gaps, 3)] if gaps else []
             table.add_row(what, name, *comparison_cells(times, name, BURST), *gap)
@@ -207,7 +208,7 @@ def main(options: Options) -> None:
         times = race(likelihoods(), max(3, options.repeats // 3))
         for name in times:
             table.add_row("points scored, 50 midpoint steps, exact", name, *comparison_cells(times, name, 2_000))
-    Console(width=150).print(table)
+    show(table, "flows", record=options.record, width=150)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from experiments.bench.timing import race, ratio
+from experiments.bench.timing import race, ratio, show
 from genlib import PointDiffusion, train
 
 ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9}
@@ -27,7 +26,7 @@ SETTINGS = {
     "width 64, batch 1,000": (PointDiffusion(width=64, **ENDLESS), 300),
     "width 64, batch 100": (PointDiffusion(width=64, batch_size=100, **ENDLESS), 800),
 }
-"""Studies with the reports' network and narrower ones, and the updates of one burst."""
+"""For each setting: the study, with the reports' network or a narrower one, and the number of updates in a burst."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,13 @@ class Options:
     """How long to measure."""
 
     repeats: int = 15
-    """Pairs of measurements per setting."""
+    """Number of pairs of measurements per setting."""
+    record: bool = False
+    """Record the table for the page of speeds, where `make pages` shows it."""
 
 
 def by_genlib(study: PointDiffusion, updates: int) -> Callable[[], None]:
-    """`train()`, with its reports every `log_every` updates, a burst of updates at a time."""
+    """genlib's `train()`, with its reports every `log_every` updates, a burst of updates at a time."""
     progress = train(study)
 
     def burst() -> None:
@@ -50,7 +51,7 @@ def by_genlib(study: PointDiffusion, updates: int) -> Callable[[], None]:
 
 
 def by_hand(study: PointDiffusion, updates: int, *, fused: bool = True) -> Callable[[], None]:
-    """The same arithmetic, as one would write it in a notebook: same network, batches, loss, optimizer."""
+    """The arithmetic of `train()` as one would write it in a notebook: same network, batches, loss and optimiser."""
     with study.draws("model").default_generator():
         net = torch.nn.Sequential(
             torch.nn.Linear(3, study.width),
@@ -92,7 +93,7 @@ def main(options: Options) -> None:
         times = [race({"it": one, "by hand": by_hand(study, updates)}, options.repeats) for one in compared]
         cells = [ratio(pair["it"], pair["by hand"], digits=3) for pair in times]
         table.add_row(name, f"{updates / np.median(times[0]['it']):,.0f}", *cells)
-    Console(width=140).print(table)
+    show(table, "loop", record=options.record, width=140)
 
 
 if __name__ == "__main__":

@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from cluster.run import Run
-from experiments.bench.timing import median_interval
+from experiments.bench.timing import median_interval, show
 from genlib import PointDiffusion, start, train
 
 RATES = [float(rate) for rate in np.geomspace(1e-4, 1e-2, 16)]
 SMALL = PointDiffusion(width=256, steps=200, log_every=50, validate_every=100)
-"""The runs of the sweep, validated twice, not evaluated: the stock script does neither."""
+"""The study that the sweep trains: validated twice, which the stock script does not do, and not evaluated."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,15 @@ class Options:
     """How long to measure."""
 
     repeats: int = 7
-    """Pairs of trainings for the service's cost."""
+    """Number of pairs of trainings that measure the service's cost."""
+    record: bool = False
+    """Record the tables for the page of speeds, where `make pages` shows them."""
     sweeps: int = 3
-    """Pairs of sweeps."""
+    """Number of pairs of sweeps to time; 0 skips them."""
     only: str = ""
-    """Used inside: run one sweep, `ours` or `stock`, in --folder."""
+    """For use by the script itself: run one sweep, `ours` or `stock`, in --folder."""
     folder: Path = Path()
-    """Used inside."""
+    """For use by the script itself: the folder in which --only works."""
 
 
 def ours(folder: Path) -> None:
@@ -62,7 +63,7 @@ def ours(folder: Path) -> None:
 
 
 def stock(folder: Path) -> None:
-    """The same arithmetic by Ray Tune and its MLflow callback, as their documentation has it."""
+    """A sweep of the same arithmetic by Ray Tune and its MLflow callback, as their documentation shows."""
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
@@ -123,17 +124,17 @@ def service_cost(repeats: int) -> tuple[list[float], list[float]]:
 
 
 def sweep_seconds(repeats: int) -> dict[str, list[float]]:
-    """Wall seconds of whole commands, in turns."""
-    found: dict[str, list[float]] = {"ours": [], "stock": []}
+    """Wall seconds of whole commands, ours and the stock script in turns."""
+    seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     for turn in range(repeats):
         for name in ("ours", "stock") if turn % 2 else ("stock", "ours"):
             with tempfile.TemporaryDirectory() as folder:
                 began = time.monotonic()
                 command = [sys.executable, __file__, "--only", name, "--folder", folder]
                 subprocess.run(command, check=True, capture_output=True)
-                found[name].append(time.monotonic() - began)
-            sys.stderr.write(f"{name}: 16 runs in {found[name][-1]:.1f} s\n")
-    return found
+                seconds[name].append(time.monotonic() - began)
+            sys.stderr.write(f"{name}: 16 runs in {seconds[name][-1]:.1f} s\n")
+    return seconds
 
 
 def main(options: Options) -> None:
@@ -141,13 +142,12 @@ def main(options: Options) -> None:
     if options.only:
         {"ours": ours, "stock": stock}[options.only](options.folder)
         return
-    console = Console(width=120)
     table = Table(title="A run against the bare loop: medians [95 % interval]")
     for column in ("setting", "CPU time", "wall clock"):
         table.add_column(column)
     cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*median_interval(ratios)) for ratios in service_cost(options.repeats)]
     table.add_row("3-1024-1024-2, batch 1,000, a checkpoint every 50 updates", *cells)
-    console.print(table)
+    show(table, "service", record=options.record)
     if options.sweeps:
         seconds = sweep_seconds(options.sweeps)
         table = Table(title=f"Sixteen runs of 200 updates, whole commands, {options.sweeps} times in turns")
@@ -156,9 +156,9 @@ def main(options: Options) -> None:
         for name, values in seconds.items():
             middle = float(np.median(values))
             table.add_row(name, f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})", f"{16 * 60 / middle:.1f}")
-        console.print(table)
+        show(table, "sweeps", record=options.record)
         factor = np.median([b / a for a, b in zip(seconds["ours"], seconds["stock"], strict=True)])
-        console.print(f"ours are {factor:.2f} times as fast")
+        print(f"ours are {factor:.2f} times as fast")
 
 
 if __name__ == "__main__":

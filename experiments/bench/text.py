@@ -1,10 +1,10 @@
-"""A small GPT against minGPT's arithmetic written plainly, and against x-transformers; cached against uncached text.
+"""A small GPT against minGPT's arithmetic written plainly, and x-transformers; generation with the cache and without.
 
     pip install -e '.[bench]'
     python experiments/bench/text.py [--repeats 15]
 
 Four layers, four heads, 128 wide, batches of 64 blocks of 64 characters, no dropout, one thread, in turns. Ratios above
-1 say that we are faster.
+1 say that genlib is faster.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.bench.timing import Burst, comparison_cells, is_installed, race
+from experiments.bench.timing import Burst, comparison_cells, is_installed, race, show
 from genlib import TinyGPT, train
 from genlib.draws import Draws
 from genlib.methods import gpt
@@ -37,11 +36,13 @@ class Options:
     """How long to measure."""
 
     repeats: int = 15
-    """Interleaved measurements."""
+    """Number of interleaved measurements."""
+    record: bool = False
+    """Record the table for the page of speeds, where `make pages` shows it."""
 
 
 def by_genlib() -> Burst:
-    """`train()`, batches and reports included."""
+    """genlib's `train()`, batches and reports included."""
     progress = train(STUDY)
     return lambda: next(progress)
 
@@ -73,7 +74,7 @@ class PlainBlock(nn.Module):
 
 
 class Plain(nn.Module):
-    """The decoder of such blocks."""
+    """A decoder made of plain blocks."""
 
     def __init__(self, study: TinyGPT, vocabulary: int) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class Plain(nn.Module):
 
 
 def by_loop(model: nn.Module) -> Burst:
-    """The usual loop: AdamW, gradients clipped, the mean loss told after a burst."""
+    """The usual loop: AdamW, clipped gradients, the mean loss read after a burst."""
     tokens = STUDY.data().train["tokens"]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=STUDY.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True
@@ -97,9 +98,9 @@ def by_loop(model: nn.Module) -> Burst:
         losses = []
         for _ in range(BURST):
             first = torch.randint(len(tokens) - STUDY.block, (STUDY.batch_size, 1))
-            whole = tokens[first + torch.arange(STUDY.block + 1)]
-            logits = model(whole[:, :-1])
-            loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), whole[:, 1:].reshape(-1))
+            window = tokens[first + torch.arange(STUDY.block + 1)]
+            logits = model(window[:, :-1])
+            loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), window[:, 1:].reshape(-1))
             model.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -111,7 +112,7 @@ def by_loop(model: nn.Module) -> Burst:
 
 
 def by_x_transformers(vocabulary: int) -> Burst:
-    """`TransformerWrapper` of the same sizes, with its fused attention."""
+    """x-transformers: its `TransformerWrapper` at the same sizes, with fused attention."""
     from x_transformers import Decoder as Theirs
     from x_transformers import TransformerWrapper
 
@@ -126,7 +127,7 @@ def by_x_transformers(vocabulary: int) -> Burst:
 
 
 def generation(cached: bool, model: Decoder) -> Burst:
-    """A text of 256 tokens after eight."""
+    """A burst that generates 256 tokens after a prompt of eight."""
     prompt = torch.zeros(1, 8, dtype=torch.long)
     return lambda: list(gpt.generate(model, prompt, TOKENS, Draws(0, "bench"), cached=cached))
 
@@ -152,7 +153,7 @@ def main(options: Options) -> None:
         table.add_row(
             f"tokens of a text of {TOKENS}, context {8 + TOKENS}", name, *comparison_cells(times, name, TOKENS)
         )
-    Console(width=130).print(table)
+    show(table, "text", record=options.record, width=130)
 
 
 if __name__ == "__main__":

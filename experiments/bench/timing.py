@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments.command.record import read_record, write_record
 
 Burst = Callable[[], object]
 """A piece of work that is timed as a whole."""
@@ -21,7 +25,7 @@ def seconds(burst: Burst) -> float:
 
 
 def race(bursts: Mapping[str, Burst], repeats: int) -> dict[str, list[float]]:
-    """Interleaved CPU seconds of every burst; who goes first rotates, and each has warmed up once."""
+    """CPU seconds of every burst, interleaved; all take turns at going first, and each is warmed up once."""
     names = list(bursts)
     for burst in bursts.values():
         burst()
@@ -39,7 +43,7 @@ def ratio(times: Sequence[float], others: Sequence[float], digits: int = 2) -> s
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median and its 95 % interval from order statistics."""
+    """The median and its 95 % interval, from order statistics."""
     ordered = np.sort(values)
     n = len(ordered)
     reach = int(np.ceil(0.98 * np.sqrt(n)))
@@ -47,16 +51,25 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def comparison_cells(times: Mapping[str, Sequence[float]], name: str, amount: int) -> tuple[str, str]:
-    """How much a library does in a CPU-second, and its time as a multiple of ours."""
+    """How much a library does in a CPU-second, and its time as a multiple of genlib's."""
     compared = "1" if name == "genlib" else ratio(times[name], times["genlib"])
     return f"{amount / np.median(times[name]):,.0f}", compared
 
 
 def is_installed(name: str) -> bool:
-    """Whether a library can be imported; says so where it cannot."""
+    """Whether a library can be imported; writes a line to standard error where it cannot."""
     try:
         importlib.import_module(name)
     except ImportError:
         sys.stderr.write(f"{name} is not installed, so not compared: pip install -e '.[bench]'\n")
         return False
     return True
+
+
+def show(table: Table, name: str, *, record: bool, width: int = 150) -> None:
+    """Print a table of measurements, and record it for the page of speeds where that is asked for."""
+    Console(width=width).print(table)
+    if record:
+        rows = [list(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
+        known = read_record("speed")
+        write_record("speed", known | {name: {"columns": [str(c.header) for c in table.columns], "rows": rows}})

@@ -1,4 +1,4 @@
-"""What a person sees: one quiet line while it runs, one table at the end, and the commands that go on from there."""
+"""What a person sees: one quiet line while a script runs, one table at its end, and the commands to go on with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Line:
         self._last, self._text = 0.0, ""
 
     def show(self, text: str) -> None:
-        """Show this instead of what was there."""
+        """Show a text in place of the last one, unless that is still too new."""
         now = time.monotonic()
         if text == self._text or now - self._last < (0.2 if self._terminal else SELDOM):
             return
@@ -44,7 +44,7 @@ class Line:
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Leave nothing behind on a terminal."""
+        """Remove the line from a terminal."""
         if self._terminal and self._text:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
@@ -52,7 +52,7 @@ class Line:
 
 
 def listener(study: Study[Any], line: Line) -> Any:
-    """Show a run's progress as it comes."""
+    """A listener that shows a run's progress as it comes."""
     began: list[tuple[float, int]] = []
 
     def listen(progress: Progress) -> None:
@@ -67,7 +67,7 @@ def listener(study: Study[Any], line: Line) -> Any:
 
 @contextmanager
 def watching_run(run: Run) -> Iterator[None]:
-    """Show how a run goes that other processes do, from its directory."""
+    """Show the progress of a run that other processes do, read from its directory."""
     began = (time.monotonic(), 0)
 
     def look(line: Line) -> None:
@@ -83,11 +83,11 @@ def watching_run(run: Run) -> Iterator[None]:
 
 @contextmanager
 def watching_sweep(driver: Driver) -> Iterator[None]:
-    """Show how a sweep goes: how many runs, the best so far, the time left."""
+    """Show a sweep's progress: how many runs are done, the best so far, the time left."""
     began = time.monotonic()
     first: list[float] = []
     best: list[str] = [""]
-    known = [0]
+    counted = [0]
 
     def look(line: Line) -> None:
         states = [(run, read_result(run.path)) for run in (driver.run(*tried) for tried in list(driver.tried.values()))]
@@ -97,8 +97,8 @@ def watching_sweep(driver: Driver) -> Iterator[None]:
         first.append(work)
         rate = (work - first[0]) / max(1e-9, time.monotonic() - began)
         left = f", about {words((driver.expected - work) / rate)} left" if rate > 0 and work < driver.expected else ""
-        if done != known[0]:
-            known[0], rows = done, driver.swept().rows
+        if done != counted[0]:
+            counted[0], rows = done, driver.swept().rows
             values = rows[0].values(driver.sweep.metric) if rows else []
             if values:
                 setting = ", ".join(f"{name} {value}" for name, value in rows[0].fields.items())
@@ -133,8 +133,8 @@ def _every_second(look: Any) -> Iterator[None]:
 
 def _progress(study: Study[Any], step: int, metrics: dict[str, float], began: float, first: int) -> str:
     shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.count("/") < 2)
-    gone, made = time.monotonic() - began, step - first
-    left = f"  {words(gone / made * (study.steps - step))} left" if made > 0 and step < study.steps else ""
+    elapsed, updates = time.monotonic() - began, step - first
+    left = f"  {words(elapsed / updates * (study.steps - step))} left" if updates > 0 and step < study.steps else ""
     return f"{study.title()} {step:,}/{study.steps:,}{left}  {shown}"
 
 
@@ -147,7 +147,7 @@ def _share(run: Run, result: Result) -> float:
 
 
 def metrics_table(title: str, metrics: dict[str, float]) -> Table:
-    """A run's metrics."""
+    """A table of a run's metrics."""
     table = Table("metric", title=title)
     table.add_column("value", justify="right")
     for name, value in metrics.items():
@@ -169,13 +169,13 @@ def as_command(study: Study[Any], script: str = "experiments/train.py") -> str:
 
 
 def print_lines(console: Console, lines: dict[str, str]) -> None:
-    """What to look at next, each on one line that can be copied whole."""
+    """Print what to look at next, each on one line that can be copied whole."""
     for name, text in lines.items():
         console.print(f"{name + ':':10}{text}", soft_wrap=True, highlight=False, markup=False)
 
 
 def conclude(results: Sequence[Result], *, as_json: bool) -> None:
-    """The JSON line where it is asked for, and the exit code: 1 where a run has not finished."""
+    """Name the runs that have not finished, print the JSON line where wanted, and exit with 1 if there are any."""
     for result in results:
         if result.status != "FINISHED":
             sys.stderr.write(f"{result.status}: {result.message or 'it ended without a word'} ({result.path})\n")

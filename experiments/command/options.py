@@ -1,4 +1,4 @@
-"""What every launching script takes: where and how to run. Nothing of it changes what a run is."""
+"""The options of every script that launches runs: where and how to run. None of them changes what a run is."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from genlib import InputError, Launch
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how to run; nothing of it changes the result's identity."""
+    """Where and how to run; none of it changes the result's identity."""
 
     storage: Path | None = None
-    """Where runs are kept: the same study there is the same run, and resumes. [GENLIB_STORAGE, else ./runs]"""
+    """Folder where runs are kept: the same study there is the same run, and resumes. [GENLIB_STORAGE, else ./runs]"""
     workers: str = "1"
-    """Processes that share each run's batches: N, or MIN:MAX where Ray may change their number."""
+    """Number of processes that share each run's batches: N, or MIN:MAX where Ray may change it."""
     device: str = "cpu"
-    """A torch device; with `cuda` every worker has a GPU."""
+    """Torch device to train on; with `cuda` every worker has a GPU."""
     tracking: str = ""
-    """MLflow's address. [MLFLOW_TRACKING_URI, else a SQLite file in the storage]"""
+    """Address of MLflow. [MLFLOW_TRACKING_URI, else a SQLite file in the storage]"""
     plan: bool = False
     """Say what would run, where and for how long, and stop."""
     fresh: bool = False
-    """Begin anew; what is there is moved aside."""
+    """Begin anew; what is there already is moved aside."""
     any_device: bool = False
     """Continue on another kind of device than the run began on; the bits will differ."""
     json: bool = False
-    """End with one JSON object on standard output, all else on standard error."""
+    """End with one JSON object on standard output, and write all else to standard error."""
     verbose: bool = False
-    """Let Ray and MLflow talk."""
+    """Show what Ray and its processes write."""
 
     @property
     def root(self) -> Path:
@@ -64,7 +64,7 @@ class Options:
 
     @property
     def console(self) -> Console:
-        """Where tables go: standard output, or beside it where that is for JSON."""
+        """Where tables go: standard output, or standard error where standard output is for JSON."""
         return Console(stderr=self.json, width=None if sys.stdout.isatty() else 140)
 
 
@@ -72,28 +72,28 @@ def begin(options: Options) -> None:
     """Open the storage and start the mirror, or refuse what cannot work."""
     if options.tracking:
         os.environ["MLFLOW_TRACKING_URI"] = options.tracking
-    silent = refuse_unusable(options.root)
+    warning = refuse_unusable(options.root)
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "MLFLOW_TRACKING_URI" not in os.environ:
         sys.stderr.write("MLFLOW_TRACKING_URI is not set: the mirror is a SQLite file in the storage.\n")
-    if silent:
-        sys.stderr.write(f"{silent}\n")
+    if warning:
+        sys.stderr.write(f"{warning}\n")
     open_storage(options.root)
     start_mirror(options.root)
 
 
 def only_planned(options: Options, runs: Sequence[Run]) -> bool:
-    """For scripts of many runs: show the plan and return True, or begin, anew where that is asked."""
+    """For scripts of many runs: show the plan and return True; or begin, anew where wanted, and return False."""
     from cluster.session import available
 
     studies = [run.study for run in runs]
     for study in studies:
         options.group.check(study)
-    left = [run.study for run in runs if run.result().status != "FINISHED"]
+    unfinished = [run.study for run in runs if run.result().status != "FINISHED"]
     needed = tuple(study.title() for study in needs_of(studies))
-    seconds = probe(left) if options.plan else 0.0
+    seconds = probe(unfinished) if options.plan else 0.0
     plan = Plan(len(runs), 1, options.group, available(), seconds, needed).check()
     if options.plan:
-        done = f"done:     {len(runs) - len(left)} of them"
+        done = f"done:     {len(runs) - len(unfinished)} of them"
         options.console.print("\n".join([*plan.lines(), done]), highlight=False, soft_wrap=True)
         return True
     begin(options)
@@ -103,11 +103,11 @@ def only_planned(options: Options, runs: Sequence[Run]) -> bool:
 
 
 def end(options: Options, results: Sequence[Result] = ()) -> None:
-    """Wait until MLflow shows it all, unless MLflow does not answer; not for long where something has failed."""
-    whole = all(result.status == "FINISHED" for result in results)
+    """Wait until MLflow shows everything, unless it does not answer; not for long where a run has failed."""
+    all_finished = all(result.status == "FINISHED" for result in results)
     try:
-        late: Any = wait_until_shown(options.root, seconds=120 if whole else 10)
+        notice: Any = wait_until_shown(options.root, seconds=120 if all_finished else 10)
     except KeyboardInterrupt:
-        late = "not waiting for the mirror: it goes on by itself."
-    if late:
-        sys.stderr.write(f"{late}\n")
+        notice = "not waiting for the mirror: it goes on by itself."
+    if notice:
+        sys.stderr.write(f"{notice}\n")

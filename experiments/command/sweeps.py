@@ -26,20 +26,20 @@ from tuning.sweep import Placement, Search, Stopping, Sweep, Swept, check, plan
 
 @dataclass(frozen=True)
 class SweepOptions(Options):
-    """Where and how to run, and what of the sweep may be asked otherwise than its script does."""
+    """Where and how to run, and what of the sweep may be changed from the command line."""
 
     search: Search | None = None
-    """Every combination, or random ones, or what Optuna proposes."""
+    """How settings are chosen: every combination, random ones, or those that Optuna proposes."""
     runs: int | None = None
-    """How many settings a random search or Optuna tries."""
+    """Number of settings that a random search or Optuna tries."""
     stopping: Stopping | None = None
-    """Stop hopeless runs early, by ASHA or against the median."""
+    """How hopeless runs are stopped early: not at all, by ASHA, or against the median."""
     seeds: tuple[int, ...] | None = None
-    """The first searches; the best settings are confirmed under the others."""
+    """Seeds: the first is for the search; the best settings are confirmed under the others."""
     confirm: int | None = None
-    """How many of the best settings are run under every seed; 0 for all."""
+    """Number of the best settings that are run under every seed; 0 for all."""
     minutes: float | None = None
-    """Time for all of it; what is cut short continues with the next call."""
+    """Minutes for the whole sweep, 0 for no limit; what is cut short continues with the next call."""
 
 
 class View(NamedTuple):
@@ -60,16 +60,16 @@ def sweep_script(sweep: Sweep, *, across: str, by: str) -> None:
 
 
 def sweep_scripts(*views: View) -> None:
-    """Run several, one after the other, from one command line."""
+    """Run several sweeps, one after the other, from one command line."""
     with exit_with_a_sentence():
         options = tyro.cli(SweepOptions, description=sys.modules["__main__"].__doc__)
         names = ("search", "runs", "stopping", "seeds", "confirm", "minutes")
-        asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-        run([view._replace(sweep=replace(view.sweep, **asked)) for view in views], options)
+        changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        run([view._replace(sweep=replace(view.sweep, **changes)) for view in views], options)
 
 
 def run(views: Sequence[View], options: SweepOptions) -> None:
-    """Plan them, run them, and show what came of them."""
+    """Plan the sweeps, or run them and show what came of them."""
     placement = Placement(
         options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose
     )
@@ -111,32 +111,32 @@ def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
 
 
 def _best_of_each(views: Sequence[View], swept: Sequence[Swept]) -> Table:
-    """The best setting of every sweep, the best first; they share a metric."""
+    """A table of every sweep's best setting, the best first; the sweeps share a metric."""
     metric, mode = views[0].sweep.metric, views[0].sweep.mode
-    found = Table("sweep", "setting", metric, title="the best of each")
+    listing = Table("sweep", "setting", metric, title="the best of each")
     best = [(view.sweep.name, one.rows[0]) for view, one in zip(views, swept, strict=True) if one.rows]
     best.sort(key=lambda pair: mean(pair[1], metric), reverse=mode == "max")
     for name, row in best:
-        found.add_row(name, ", ".join(f"{key} {value}" for key, value in row.fields.items()), cell(row, metric))
-    return found
+        listing.add_row(name, ", ".join(f"{key} {value}" for key, value in row.fields.items()), cell(row, metric))
+    return listing
 
 
 def table(sweep: Sweep, swept: Swept) -> Table:
-    """The settings, best first; over several seeds as mean and half the 95 % interval."""
+    """A table of the settings, best first; over several seeds with the mean and half the 95 % interval."""
     several = any(len(row.metrics) > 1 for row in swept.rows)
-    found = Table(title=f"{sweep.name}: best first" + (", mean ± half the 95 % interval" if several else ""))
-    measured = {name for row in swept.rows for found in row.metrics.values() for name in found}
+    listing = Table(title=f"{sweep.name}: best first" + (", mean ± half the 95 % interval" if several else ""))
+    measured = {name for row in swept.rows for metrics in row.metrics.values() for name in metrics}
     shown = [sweep.metric, *(n for n in ("c2st", "nll", "clarity", "cpu_seconds") if n in measured - {sweep.metric})]
     for column in (*sweep.space, *(["seeds"] if several else []), *shown):
-        found.add_column(column.replace("_", " "), justify="right")
+        listing.add_column(column.replace("_", " "), justify="right")
     for row in swept.rows:
         cells = [cell(row, name) for name in shown]
-        found.add_row(
+        listing.add_row(
             *(str(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells
         )
     early = f"; {len(swept.stopped)} stopped early" if swept.stopped else ""
-    found.caption = f"{sum(result.status == 'FINISHED' for result in swept.results)} runs{early}"
-    return found
+    listing.caption = f"{sum(result.status == 'FINISHED' for result in swept.results)} runs{early}"
+    return listing
 
 
 def show(sweep: Sweep, swept: Swept, driver: Driver, across: str, by: str) -> dict[str, str]:

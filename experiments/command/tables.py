@@ -1,4 +1,4 @@
-"""What the scripts that end in a table share: means with intervals, and the same table as Markdown."""
+"""What the scripts that end in a table share: means with intervals, and Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cell(values: Sequence[float], digits: int) -> str:
 
 
 def with_ratios(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics of a study, and what tables show of a point study's besides."""
+    """A study's metrics, and those derived from them that tables show for a study of points."""
     if "sliced_wasserstein" not in metrics:
         return metrics
     ratio = {"sliced_wasserstein_ratio": metrics["sliced_wasserstein"] / metrics["sliced_wasserstein_floor"]}

@@ -33,25 +33,25 @@ class Source(NamedTuple):
     """A file of the data folder."""
 
     path: str
-    """Its place in the folder."""
+    """Path of the file in the data folder."""
     size: int
     md5: str
-    """As published with the data set."""
+    """MD5 checksum, as published with the data set."""
     urls: tuple[str, ...]
-    """Where it can be had, best first."""
+    """Addresses that the file can be had from, best first."""
     cut: Callable[[bytes], bytes] | None = None
-    """What of the file found there is kept, where that is not all."""
+    """Function that gives the part to keep of the downloaded file; None keeps all of it."""
 
 
 def data_folder() -> Path:
-    """`GENLIB_DATA`, else a cache folder in the home."""
+    """The folder named by `GENLIB_DATA`, else a cache folder in the home."""
     named = os.environ.get("GENLIB_DATA")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "genlib"
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell somebody how downloads go."""
+    """Have a listener told how downloads go."""
     _listeners.append(listener)
     try:
         yield
@@ -63,12 +63,12 @@ def fetch(source: Source) -> Path:
     """The verified file, downloaded if it is not there.
 
     Raises:
-        InputError: it is missing or damaged, and could not be had; the sentence says which file goes where.
+        InputError: the file is missing or damaged, and could not be had; the message says which file goes where.
     """
     path = data_folder() / source.path
     part = path.with_name(f"{path.name}.part")
-    found = _damage(path, source)
-    if found is None:
+    damage = _damage(path, source)
+    if damage is None:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,13 +88,13 @@ def fetch(source: Source) -> Path:
                     part.unlink()
     except _Unreachable as error:
         raise InputError(
-            f"{path} {found}, and it cannot be downloaded ({error}): put {Path(source.path).name} "
+            f"{path} {damage}, and it cannot be downloaded ({error}): put {Path(source.path).name} "
             f"({source.size:,} bytes, md5 {source.md5}) there, or set GENLIB_DATA to the folder that has it."
         ) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(f"no space left for {path}: free some and give the same command again.") from error
-        raise InputError(f"{path} {found} and cannot be written ({error.strerror}): set GENLIB_DATA.") from error
+        raise InputError(f"{path} {damage} and cannot be written ({error.strerror}): set GENLIB_DATA.") from error
     return path
 
 
@@ -118,7 +118,7 @@ class _Unreachable(Exception):
 
 
 def _download(source: Source, descriptor: int, part: Path) -> None:
-    """Bring the part to its full size, from where it is, by the first address that answers."""
+    """Complete the part from where it ends, from the first address that answers."""
     reasons = []
     for url in source.urls:
         have = part.stat().st_size
@@ -129,7 +129,7 @@ def _download(source: Source, descriptor: int, part: Path) -> None:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                if have and answer.status != 206:  # it sends the whole file again
+                if have and answer.status != 206:  # the server sends the whole file again
                     os.truncate(descriptor, have := 0)
                 while chunk := answer.read(CHUNK):
                     os.write(descriptor, chunk)
@@ -146,7 +146,7 @@ def _download(source: Source, descriptor: int, part: Path) -> None:
 
 
 def _download_part(source: Source, cut: Callable[[bytes], bytes], part: Path) -> None:
-    """Fill the part with what is kept of a small file."""
+    """Download a small file, and write what is kept of it to the part."""
     reasons = []
     for url in source.urls:
         try:
@@ -159,8 +159,8 @@ def _download_part(source: Source, cut: Callable[[bytes], bytes], part: Path) ->
 
 
 def _verify(part: Path, source: Source) -> None:
-    """A part of the wrong content is of no use: it goes."""
-    found = _damage(part, source)
-    if found:
+    """Empty a part of the wrong content, which is of no use, and raise."""
+    damage = _damage(part, source)
+    if damage:
         os.truncate(part, 0)
-        raise _Unreachable(f"what was downloaded {found}")
+        raise _Unreachable(f"what was downloaded {damage}")

@@ -76,7 +76,7 @@ def class_cloud(
 
 @styled
 def starts(clouds: Mapping[str, Float[np.ndarray, "n 2"]], truth: Float[np.ndarray, "m 2"], plane: Plane) -> Figure:
-    """What the variance of the first noise does: the samples it gives and the density of one coordinate."""
+    """What the variance of the starting noise does: the samples it gives and the density of one coordinate."""
     figure, axes = panels(1, len(clouds) + 1, size=(3.2, 3.2))
     bins = np.linspace(*plane.xlim, 49)
     colours = (BLUE, ORANGE, GREEN)

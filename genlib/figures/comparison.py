@@ -40,7 +40,7 @@ def comparison(
             if not points:
                 continue  # stopped early, say
             color, xs = CLASSES[k % len(CLASSES)], [place for place, _ in points]
-            means, lows, highs = zip(*(mean_interval(found) for _, found in points), strict=True)
+            means, lows, highs = zip(*(mean_interval(seeds) for _, seeds in points), strict=True)
             ax.plot(xs, means, MARKS[k % 8] + "-", color=color, ms=5, label=str(line))
             if math.isfinite(max(highs)):
                 ax.vlines(xs, [max(low, 1e-12) for low in lows], highs, color=color, lw=1.2)

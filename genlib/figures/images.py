@@ -1,4 +1,4 @@
-"""Pictures of pictures: sheets of images under one title, in rows that are named, and what colours they have."""
+"""Figures of images: sheets under one title, named rows, and what their codes and colours are."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def sheet(images: Pictures, columns: int, *, gap: int = 2, between: int = 0) -> 
     """Images side by side on white, row by row.
 
     Arguments:
-        gap: pixels between them.
-        between: further pixels between every row and the next.
+        gap: pixels between images.
+        between: further pixels between every row of images and the next.
 
     Example:
         >>> sheet(np.zeros((6, 1, 28, 28), np.uint8), 3).shape
@@ -33,11 +33,11 @@ def sheet(images: Pictures, columns: int, *, gap: int = 2, between: int = 0) -> 
     count, _, height, width = images.shape
     rows = -(-count // columns)
     down, right = height + gap + between, width + gap
-    whole = np.full((rows * down - gap - between, columns * right - gap, 3), 255, np.uint8)
+    canvas = np.full((rows * down - gap - between, columns * right - gap, 3), 255, np.uint8)
     for k, image in enumerate(images):
         top, left = k // columns * down, k % columns * right
-        whole[top : top + height, left : left + width] = image.transpose(1, 2, 0)  # one channel serves all three
-    return whole
+        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)  # one channel serves all three
+    return canvas
 
 
 def _bare(axes: Axes, picture: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -68,15 +68,15 @@ def named_rows(parts: Mapping[str, Pictures], *, title: str, side: float = 0.62)
     """Rows of equally many images, each row named at its left.
 
     Arguments:
-        side: of an image, in inches.
+        side: width of an image, in inches.
     """
     columns, gap, between = len(next(iter(parts.values()))), 2, 4
-    whole = sheet(np.concatenate(list(parts.values())), columns, gap=gap, between=between)
-    pitch = (whole.shape[0] + gap + between) / len(parts)
+    canvas = sheet(np.concatenate(list(parts.values())), columns, gap=gap, between=between)
+    pitch = (canvas.shape[0] + gap + between) / len(parts)
     figure, axes = panels(
         1, 1, size=(side * columns + 0.115 * max(map(len, parts)) + 0.3, side * 1.2 * len(parts) + 0.4)
     )
-    _bare(axes[0], whole)
+    _bare(axes[0], canvas)
     axes[0].set_yticks([(k + 0.5) * pitch - (gap + between) / 2 for k in range(len(parts))], list(parts))
     axes[0].tick_params(axis="y", length=0)
     axes[0].set_anchor("E")  # what the aspect leaves over is the names'
@@ -129,8 +129,8 @@ def code_tables(
     """Tables of shares side by side, the larger the darker.
 
     Arguments:
-        right: by table, the column that each row should be in, marked by a frame.
-        inks: the columns are hues: a patch of each stands under it.
+        right: the column that each row should be in, by table, marked by a frame.
+        inks: True where the columns are hues, a patch of which then stands under each.
     """
     figure, axes = panels(1, len(tables), size=(3.9, 4.1))
     for ax, (title, table) in zip(axes, tables.items(), strict=True):

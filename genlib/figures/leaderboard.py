@@ -29,16 +29,16 @@ def quality(
 
     Arguments:
         lines: density → method → metric → line. A method that has one cost alone is drawn as a point.
-        cost: what lies across.
-        metrics: name → (its words, what a perfect model reaches).
-        costs: the ticks.
+        cost: label of the horizontal axis.
+        metrics: name → (its label, what a perfect model reaches).
+        costs: ticks of the horizontal axis.
     """
     figure, axes = panels(len(lines), len(metrics), size=(4.0, 2.9))
     for row, (density, methods) in enumerate(lines.items()):
-        for column, (metric, (words, perfect)) in enumerate(metrics.items()):
+        for column, (metric, (label, perfect)) in enumerate(metrics.items()):
             ax = axes[row * len(metrics) + column]
-            for k, (method, found) in enumerate(methods.items()):
-                _draw(ax, found[metric], k, method)
+            for k, (method, by_metric) in enumerate(methods.items()):
+                _draw(ax, by_metric[metric], k, method)
             ax.axhline(perfect, color=INK, ls="--", lw=1.1, zorder=1, label="perfect")
             ax.set_xscale("log")
             if perfect == 1:  # a ratio
@@ -51,7 +51,7 @@ def quality(
             ax.xaxis.set_minor_locator(NullLocator())
             ax.set_xticklabels([f"{place:g}" for place in costs])
             ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.set_ylabel(words)
+            ax.set_ylabel(label)
             if row == len(lines) - 1:
                 ax.set_xlabel(cost)
             if column == 0:

@@ -139,7 +139,7 @@ def layer_paths(paths: Float[np.ndarray, "k t 2"], plane: Plane, *, title: str) 
 def inverse_paths(
     paths: Float[np.ndarray, "k t 2"], on: Bool[np.ndarray, " k"], log_p: Float[np.ndarray, " k"], plane: Plane
 ) -> Figure:
-    """From data points to their noise: those that lie on the density drawn through, the others dashed.
+    """Paths from data points to their noise: solid for points on the density, dashed for points off it.
 
     Circles hold 50, 90 and 99 % of the noise.
     """

@@ -88,7 +88,7 @@ def panels(rows: int, columns: int, *, size: tuple[float, float] = (2.9, 2.9)) -
 
 
 def show_plane(axes: Axes, plane: Plane, *, classes: bool = False, ticks: bool = True, room: float = 1.0) -> None:
-    """Equal axes over the plane, the density's support (or its classes' regions) as a pale ground.
+    """Set equal axes over the plane, with the density's support (or its classes' regions) as a pale ground.
 
     `room` widens the view around the centre, for noise that reaches beyond the data.
     """
@@ -120,14 +120,14 @@ def show_plane(axes: Axes, plane: Plane, *, classes: bool = False, ticks: bool =
 def dots(
     axes: Axes, x: Float[np.ndarray, "n 2"], colour: str = BLUE, *, size: float = 5, label: str | None = None
 ) -> None:
-    """A cloud of points."""
+    """Draw a cloud of points."""
     axes.scatter(x[:, 0], x[:, 1], s=size, color=colour, alpha=0.55, linewidths=0, label=label, rasterized=True)
 
 
 def timed_path(
     axes: Axes, path: Float[np.ndarray, "t 2"], times: Float[np.ndarray, " t"], *, width: float = 1.6
 ) -> LineCollection:
-    """A path coloured by time, a hollow dot where it starts and a full one where it ends."""
+    """Draw a path coloured by time, a hollow dot where it starts and a full one where it ends."""
     segments = np.stack((path[:-1], path[1:]), 1)
     lines = LineCollection(list(segments), cmap=TIME, linewidths=width, capstyle="round")
     lines.set_array((times[:-1] + times[1:]) / 2)

@@ -20,7 +20,7 @@ CriticName = Literal["pooled", "strided"]
 
 
 class LocalGenerator(nn.Module):
-    """The report's: three 3 × 3 convolutions, 3 → 32 → 40 → 3. A pixel of its output has seen 7 × 7 of the input."""
+    """The report's generator: three 3 × 3 convolutions, 3 → 32 → 40 → 3. An output pixel sees 7 × 7 of the input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,10 +37,10 @@ class LocalGenerator(nn.Module):
 
 
 class MatrixGenerator(nn.Module):
-    """Looks at the whole image and names one matrix, by which the colour of every pixel is multiplied.
+    """A generator that looks at the whole image and names one matrix, by which the colour of every pixel is multiplied.
 
-    Its entries are in [0, 1], so strokes stay where they are and black stays black. Nothing cuts what is brighter than
-    1: in training the critics do that, and a cut would let no gradient through.
+    The matrix's entries are in [0, 1], so strokes stay where they are and black stays black. Values above 1 are not
+    clipped: in training the critics prevent them, and clipping would let no gradient through.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class MatrixGenerator(nn.Module):
 
 
 def pooled_critic() -> nn.Sequential:
-    """The report's: 3 → 32 → 64 channels, each convolution pooled, then 3136 → 84 → 1; the logit of being real."""
+    """The report's critic: 3 → 32 → 64 channels, each convolution pooled, then 3136 → 84 → 1, the logit of real."""
     return nn.Sequential(
         nn.Conv2d(3, 32, 3, padding=1),
         nn.ReLU(),
@@ -70,7 +70,7 @@ def pooled_critic() -> nn.Sequential:
 
 
 def strided_critic() -> nn.Sequential:
-    """A tenth of the arithmetic: strides in the place of pooling, half the channels."""
+    """A critic of a tenth of the arithmetic: strides in the place of pooling, half the channels."""
     return nn.Sequential(*_strided(1), nn.Flatten(0))
 
 
@@ -93,7 +93,7 @@ class Players(nn.Module):
     Arguments:
         generator: `local`, the report's, or `matrix`.
         critic: `pooled`, the report's, or `strided`.
-        pool: images carried in earlier updates that the critics are shown again; 0 shows them only the newest.
+        pool: number of earlier carried images that the critics are shown again; 0 shows them only the newest.
     """
 
     pool_a: Tensor
@@ -109,7 +109,7 @@ class Players(nn.Module):
         self.register_buffer("pool_b", torch.zeros(pool, 3, 28, 28))
 
     def forward(self, x: Float[Tensor, "n 3 28 28"]) -> Float[Tensor, "n 3 28 28"]:
-        """From domain A to domain B."""
+        """Images of domain A, carried to domain B."""
         return self.a_to_b(x)
 
     def terms(
@@ -122,13 +122,13 @@ class Players(nn.Module):
         noise: float = 0.0,
         draws: Draws | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """What is minimised, by name and already weighted.
+        """The loss terms, by name and already weighted.
 
         Arguments:
             cycle: weight of the mean absolute difference after going there and back.
             identity: weight of the mean absolute difference that a generator makes to images of its own target domain.
             noise: standard deviation of the colour that is added to whatever the critics see; needs draws.
-            draws: which images of the pool the critics are shown; none shows them the newest.
+            draws: randomness that picks the images of the pool the critics are shown; None shows them the newest.
         """
         fake_a, fake_b = self.b_to_a(b), self.a_to_b(a)
         there_and_back = functional.l1_loss(self.b_to_a(fake_b), a) + functional.l1_loss(self.a_to_b(fake_a), b)
@@ -141,16 +141,16 @@ class Players(nn.Module):
             pairs = {"fake a": fake_a, "fake b": fake_b, "old a": shown_a, "old b": shown_b, "a": a, "b": b}
             blurred = [recoloured(x, noise, draws.fork(name)) for name, x in pairs.items()]
             fake_a, fake_b, shown_a, shown_b, real_a, real_b = blurred
-        found = {
+        terms = {
             "generators": real_loss(judged(self.critic_a, fake_a)) + real_loss(judged(self.critic_b, fake_b)),
             "cycle": cycle * there_and_back,
             "critic_a": critic_loss(self.critic_a, real_a, shown_a),
             "critic_b": critic_loss(self.critic_b, real_b, shown_b),
         }
         if identity:
-            kept = functional.l1_loss(self.b_to_a(a), a) + functional.l1_loss(self.a_to_b(b), b)
-            found["identity"] = identity * kept
-        return found
+            change = functional.l1_loss(self.b_to_a(a), a) + functional.l1_loss(self.a_to_b(b), b)
+            terms["identity"] = identity * change
+        return terms
 
     @torch.no_grad()
     def _shown(self, pool: Tensor, fake: Tensor, draws: Draws) -> Tensor:
@@ -162,9 +162,9 @@ class Players(nn.Module):
             return fake
         fresh = draws.whole_of(fake).to(pool.dtype)
         count, size = len(fresh), len(pool)
-        kept = draws.step * count
-        if kept < size:  # it fills first
-            pool[kept : kept + count] = fresh[: size - kept]
+        filled = draws.step * count
+        if filled < size:  # the pool fills first
+            pool[filled : filled + count] = fresh[: size - filled]
             return fake
         chance = draws.whole()
         rows = chance.uniform(count).argsort()[: min(count // 2, size)]
@@ -191,7 +191,7 @@ def judged(critic: nn.Module, fake: Float[Tensor, "n 3 28 28"]) -> Float[Tensor,
 
 
 def real_loss(logits: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Cross-entropy of being taken for real."""
+    """Cross-entropy of logits with being real."""
     return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
 

@@ -24,14 +24,14 @@ def next_token_loss(logits: Float[Tensor, "n t v"], following: Int[Tensor, "n t"
 @torch.no_grad()
 def scores(model: Decoder, tokens: Int[Tensor, " t"]) -> Float[Tensor, " s"]:
     """ln p of every token but the first, given those before it (at most a context of them)."""
-    found, known, block = [], 1, model.block
+    parts, known, block = [], 1, model.block
     for first in range(0, len(tokens) - 1, max(1, block // 2)):
         window = tokens[first : first + block + 1]
         log_p = model(window[:-1].unsqueeze(0))[0].log_softmax(-1).gather(1, window[1:].unsqueeze(1)).squeeze(1)
         new = first + len(window) - known
-        found.append(log_p[len(log_p) - new :])  # those that no earlier window has scored
+        parts.append(log_p[len(log_p) - new :])  # the tokens that no earlier window has scored
         known += new
-    return torch.cat(found) if found else torch.zeros(0)
+    return torch.cat(parts) if parts else torch.zeros(0)
 
 
 def chosen(
@@ -40,9 +40,9 @@ def chosen(
     """The next token, drawn.
 
     Arguments:
-        temperature: below 1 the probable become more so; 0 takes the most probable.
-        top_k: only the most probable k are drawn from; 0 allows all.
-        top_p: only the most probable that make up this share are.
+        temperature: divides the logits; below 1 the probable become more so, and 0 takes the most probable.
+        top_k: draw from the k most probable tokens only; 0 allows all.
+        top_p: draw from the most probable tokens that make up this share only; 1 allows all.
     """
     if temperature == 0:
         return logits.argmax(-1)
@@ -70,9 +70,9 @@ def generate(
     top_p: float = 1.0,
     cached: bool = True,
 ) -> Iterator[Int[Tensor, " n"]]:
-    """Tokens that go on from a prompt, one after the other.
+    """Tokens that continue a prompt, one after the other.
 
-    Where the context is full it begins anew with its later half, with a cache or without: both give the same tokens.
+    A full context begins anew with its later half, with a cache or without: both give the same tokens.
     """
     context = prompt[:, -model.block :]
     cache = model.cache(len(prompt)) if cached else None
@@ -90,20 +90,20 @@ def generate(
 
 
 class Inversion(NamedTuple):
-    """How an input was learnt that makes a model say a sentence."""
+    """The course of learning an input that makes a model say a sentence."""
 
     embeddings: Float[Tensor, "t w"]
     losses: list[float]
     exact: int | None
-    """Updates after which it says it exactly, and does from then on."""
+    """Number of updates after which the model says the sentence exactly and goes on to; None if it never does."""
     margins: list[float]
-    """By update: by how much the least sure token leads its nearest rival, in nats; below zero it does not."""
+    """Lead of the least sure token over its nearest rival by update, in nats; below zero where it trails."""
     said: list[Int[Tensor, " t"]]
-    """By update: the most probable tokens."""
+    """The most probable tokens by update."""
 
 
 def invert(model: Decoder, sentence: Int[Tensor, " t"], draws: Draws, *, updates: int, rate: float) -> Inversion:
-    """Learn embeddings, the model being as it is, after each of which it says the sentence's next token."""
+    """Learn embeddings after each of which the model, left as it is, says the sentence's next token."""
     width = model.tokens.weight.shape[1]
     embeddings = (draws.normal(len(sentence), width) * model.tokens.weight.std().item()).requires_grad_()
     optimizer = torch.optim.Adam([embeddings], lr=rate)
@@ -115,11 +115,11 @@ def invert(model: Decoder, sentence: Int[Tensor, " t"], draws: Draws, *, updates
         torch.autograd.backward(loss, inputs=[embeddings])
         optimizer.step()
         with torch.no_grad():
-            found = model(embeddings.unsqueeze(0))[0]
-        rivals = found.scatter(1, sentence.unsqueeze(1), -math.inf).amax(1)
-        losses.append(functional.cross_entropy(found, sentence).item())
-        margins.append((found.gather(1, sentence.unsqueeze(1)).squeeze(1) - rivals).min().item())
-        said.append(found.argmax(-1))
+            logits = model(embeddings.unsqueeze(0))[0]
+        rivals = logits.scatter(1, sentence.unsqueeze(1), -math.inf).amax(1)
+        losses.append(functional.cross_entropy(logits, sentence).item())
+        margins.append((logits.gather(1, sentence.unsqueeze(1)).squeeze(1) - rivals).min().item())
+        said.append(logits.argmax(-1))
     wrong = [k for k, margin in enumerate(margins) if margin <= 0]
     exact = wrong[-1] + 2 if wrong else 1  # counted from one
     return Inversion(embeddings.detach(), losses, exact if exact <= updates else None, margins, said)

@@ -8,5 +8,5 @@ from torch import Tensor
 
 
 def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Gumbel noise of numbers in [0, 1): the argmax of logits plus it is drawn as the logits say."""
+    """Gumbel noise from uniform numbers in [0, 1): the argmax of logits plus the noise is drawn as the logits say."""
     return -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))

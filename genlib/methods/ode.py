@@ -33,7 +33,7 @@ FIXED: dict[str, Tableau] = {
     "heun": Tableau((0, 1), ((), (1,)), (1 / 2, 1 / 2)),
     "rk4": Tableau((0, 1 / 2, 1 / 2, 1), ((), (1 / 2,), (0, 1 / 2), (0, 0, 1)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
 }
-"""One evaluation of the field per node."""
+"""The fixed solvers; a step takes one evaluation of the field per node."""
 
 DORMAND_PRINCE = Tableau(
     (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1),
@@ -48,7 +48,7 @@ DORMAND_PRINCE = Tableau(
     (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
 ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-"""Of Dormand and Prince's step: fifth order minus fourth, from its six slopes and the one at its end."""
+"""Weights of the error of Dormand and Prince's step: fifth order minus fourth, of six slopes and that at its end."""
 
 
 def step(solver: FixedSolver, field: Field, x: Tensor, t: Tensor, h: Tensor) -> Tensor:
@@ -110,19 +110,19 @@ def divergence(
         >>> trace.detach()
         tensor([8.])
     """
-    wanted = torch.is_grad_enabled()
+    differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
-        points = x if wanted and x.requires_grad else x.detach().requires_grad_()
+        points = x if differentiable and x.requires_grad else x.detach().requires_grad_()
         value = function(points)
         trace = x.new_zeros(len(x))
         if value.requires_grad:
             for i, axis in enumerate(torch.eye(x.shape[1], dtype=x.dtype, device=x.device)):
                 along = axis.expand_as(value)
                 (slope,) = torch.autograd.grad(
-                    value, points, along, create_graph=wanted, retain_graph=True, materialize_grads=True
+                    value, points, along, create_graph=differentiable, retain_graph=True, materialize_grads=True
                 )
                 trace = trace + slope[:, i]
-    return (value, trace) if wanted else (value.detach(), trace.detach())
+    return (value, trace) if differentiable else (value.detach(), trace.detach())
 
 
 def integrate_with_log_det(
@@ -135,7 +135,7 @@ def integrate_with_log_det(
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
     """Carry x along the field and integrate its divergence: ln |det ∂x(end)/∂x(start)|, exact trace. Differentiable.
 
-    The way does not depend on the divergence, which is taken only where the solver gives it weight: the midpoint rule
+    The path does not depend on the divergence, which is taken only where the solver gives it weight: the midpoint rule
     asks for it once in two evaluations.
     """
     if solver == "adaptive":
@@ -170,7 +170,7 @@ def _adaptive_with_log_det(field: Field, x: Tensor, times: Tensor, tolerance: fl
 def _stages(
     tableau: Tableau, slope: Callable[[int, Tensor, Tensor], Tensor], x: Tensor, t: Tensor, h: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Where one step leads, and its slopes; `slope` is told the number of the stage."""
+    """Where one step leads, and its slopes; `slope` is given the number of the stage."""
     slopes: list[Tensor] = []
     for i, (node, weights) in enumerate(zip(tableau.nodes, tableau.stages, strict=True)):
         points = x + h * _combined(weights, slopes) if weights else x

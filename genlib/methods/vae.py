@@ -1,7 +1,7 @@
 """Variational autoencoders with continuous codes, discrete codes, or both. Kingma & Welling, 2014; Dupont, 2018.
 
 A code is a normal vector z, N(0, I) a priori, and `variables` categorical variables of `categories` values each,
-uniform a priori. The encoder tells both from one trunk; the decoder sees both in one row. Images are (n, c, h, w) in
+uniform a priori. The encoder gives both from one trunk; the decoder takes both in one row. Images are (n, c, h, w) in
 [0, 1], and p(x | code) is Bernoulli in every pixel: a likelihood for binary images, for others only a loss.
 """
 
@@ -38,10 +38,10 @@ class VAE(nn.Module):
     """Encoder and decoder, perceptrons that mirror each other.
 
     Arguments:
-        shape: of an image.
-        hidden: widths from the image inwards.
+        shape: channels, height and width of an image.
+        hidden: widths of the hidden layers, from the image inwards.
         continuous: dimensions of z.
-        variables, categories: of the discrete code.
+        variables, categories: number of variables of the discrete code, and of values of each.
 
     Example:
         >>> model = VAE((3, 28, 28), continuous=2, variables=20, categories=10)
@@ -87,7 +87,7 @@ def _perceptron(*sizes: int) -> nn.Sequential:
 
 
 def one_hot(chosen: Int[Tensor, "n v"], categories: int) -> Float[Tensor, "n v k"]:
-    """Categories as the decoder sees them."""
+    """Categories as the decoder takes them: one-hot."""
     return functional.one_hot(chosen, categories).float()
 
 
@@ -110,10 +110,10 @@ def discrete_kl(logits: Float[Tensor, "n v k"]) -> Float[Tensor, " n"]:
 def relaxed(
     logits: Float[Tensor, "n v k"], uniform: Float[Tensor, "n v k"], temperature: float
 ) -> Float[Tensor, "n v k"]:
-    """Gumbel-softmax: a draw that gradients pass through, near one-hot where it is cold. Jang et al., 2017.
+    """Gumbel-softmax: a draw that gradients pass through, near one-hot at low temperatures. Jang et al., 2017.
 
     Arguments:
-        uniform: numbers in [0, 1).
+        uniform: uniform numbers in [0, 1).
     """
     return ((logits + gumbel(uniform)) / temperature).softmax(-1)
 
@@ -124,7 +124,7 @@ def drawn(logits: Float[Tensor, "n v k"], uniform: Float[Tensor, "n v k"]) -> In
 
 
 def temperature(step: int, *, least: float, rate: float) -> float:
-    """max(least, exp(−rate·step)): from 1 downwards.
+    """Temperature of relaxed draws, from 1 downwards: max(least, exp(−rate·step)).
 
     Example:
         >>> temperature(0, least=0.5, rate=3e-4), temperature(10**6, least=0.5, rate=3e-4)
@@ -140,21 +140,21 @@ def pixel_loss(x: Float[Tensor, "n c h w"], logits: Float[Tensor, "n c h w"]) ->
 
 @torch.no_grad()
 def log_likelihood(model: VAE, x: Float[Tensor, "n c h w"], draws: Draws, *, samples: int = 200) -> Float[Tensor, " n"]:
-    """ln p(x), from below, by importance sampling from the posterior; codes are drawn whole, without relaxation.
+    """A lower estimate of ln p(x) by importance sampling from the posterior; codes are drawn whole, without relaxation.
 
     ln 1/S Σ p(x | code) p(code) / q(code | x): the more samples, the closer. Burda et al., 2016.
     """
     posterior = model.encode(x)
     std = (0.5 * posterior.log_variance).exp()
     log_q = posterior.logits.log_softmax(-1)
-    found = []
+    log_ratios = []
     for k in range(samples):
-        mine = draws.fork(str(k))
-        noise = mine.normal(*posterior.mean.shape)
+        stream = draws.fork(str(k))
+        noise = stream.normal(*posterior.mean.shape)
         z = posterior.mean + std * noise
         ratio = normal.log_prob(z) - normal.log_prob(noise) + std.log().sum(1)
-        chosen = drawn(log_q, mine.uniform(*log_q.shape))
+        chosen = drawn(log_q, stream.uniform(*log_q.shape))
         ratio = ratio - log_q.gather(-1, chosen.unsqueeze(-1)).sum((1, 2))
-        found.append(ratio - pixel_loss(x, model.decode(z, one_hot(chosen, model.categories))))
+        log_ratios.append(ratio - pixel_loss(x, model.decode(z, one_hot(chosen, model.categories))))
     prior = model.variables * math.log(model.categories)
-    return torch.stack(found).logsumexp(0) - math.log(samples) - prior
+    return torch.stack(log_ratios).logsumexp(0) - math.log(samples) - prior

@@ -12,7 +12,7 @@ def c2st(
     """Held-out accuracy of gradient-boosted trees at telling the two clouds apart; 0.5 is perfect.
 
     Every point is judged by a classifier that has not seen it (`folds`-fold cross-fitting), so with 10,000 points a
-    side the standard error of an even score is .0035. Trees see what such errors look like here: leaking edges, missing
+    side the standard error of an even score is .0035. Trees see the errors that occur here: leaking edges, missing
     patches, shifted lines.
 
     Example:

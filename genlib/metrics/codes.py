@@ -1,4 +1,4 @@
-"""What discrete codes know of the classes: mutual information, and accuracy under the best naming."""
+"""How much discrete codes say about the classes: mutual information, and accuracy under the best naming."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jaxtyping import Int
 
 
 class Agreement(NamedTuple):
-    """Of one categorical variable with the classes."""
+    """How well one categorical variable agrees with the classes."""
 
     variable: int
     nmi: float
-    """Normalised mutual information: 0 knows nothing, 1 all."""
+    """Normalised mutual information: 0 where the variable says nothing of the class, 1 where each decides the other."""
     hungarian_accuracy: float
-    """Share of images whose class is told by the best one-to-one naming of categories."""
+    """Share of images whose class is right under the best one-to-one naming of categories."""
 
 
 def agreement(codes: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"]) -> tuple[float, float]:
@@ -35,11 +35,11 @@ def agreement(codes: Int[np.ndarray, " n"], classes: Int[np.ndarray, " n"]) -> t
 
 
 def best_variable(codes: Int[np.ndarray, "n v"], classes: Int[np.ndarray, " n"]) -> Agreement:
-    """The variable that knows most of the classes. Chosen and measured on the same images: say so, or give it others.
+    """The variable that says most about the classes. It is chosen and measured on the same images: say so with results.
 
     Example:
         >>> best_variable(np.array([[0, 1], [1, 1], [0, 0], [1, 0]]), np.array([1, 1, 0, 0])).variable
         1
     """
-    found = [Agreement(k, *agreement(codes[:, k], classes)) for k in range(codes.shape[1])]
-    return max(found, key=lambda one: one.nmi)
+    candidates = [Agreement(k, *agreement(codes[:, k], classes)) for k in range(codes.shape[1])]
+    return max(candidates, key=lambda candidate: candidate.nmi)

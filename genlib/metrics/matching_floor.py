@@ -1,4 +1,4 @@
-"""The least squared error with which a velocity can be told: what no flow matching gets under."""
+"""The least squared error with which a velocity can be predicted: no flow matching gets below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from genlib.data.points import DensityName, PointDensity, density
 
 NODES, FINER = 400, 2
-"""Cells of the grid along each axis, and places in each along each axis: a sharp edge cuts cells anywhere."""
+"""Cells of the grid along each axis, and places per cell along each axis where sharp edges cut cells anywhere."""
 
 
 @cache

@@ -26,15 +26,15 @@ def turning(paths: Float[Tensor, "t n d"]) -> Float[Tensor, " n"]:
         >>> round(float(turning(torch.tensor([[[0.0, 0.0]], [[3.0, 0.0]], [[3.0, 4.0]]]))), 4)  # a right angle
         1.5708
     """
-    found = []
+    angles = []
     for path in paths.unbind(1):
         steps = path.diff(dim=0)
         lengths = steps.norm(dim=-1)
         directions = torch.nn.functional.normalize(steps[lengths > 1e-4 * lengths.sum()], dim=-1)
-        # Of two unit vectors, the angle by its tangent: the arc cosine loses small ones.
+        # The angle of two unit vectors by its tangent: the arc cosine loses small angles.
         apart, together = (
             (directions[1:] - directions[:-1]).norm(dim=-1),
             (directions[1:] + directions[:-1]).norm(dim=-1),
         )
-        found.append(2 * torch.atan2(apart, together).sum())
-    return torch.stack(found)
+        angles.append(2 * torch.atan2(apart, together).sum())
+    return torch.stack(angles)

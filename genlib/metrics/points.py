@@ -14,13 +14,13 @@ from genlib.metrics.coverage import coverage, leakage
 from genlib.metrics.sliced_wasserstein import sliced_wasserstein, sliced_wasserstein_floor
 
 CLOUDS = 5
-"""Real clouds drawn: the distance to the samples, and the floor among themselves, are means over them."""
+"""Number of real clouds: the distance to the samples, and the floor among real clouds, are means over them."""
 
 
 def sample_metrics(
     density: PointDensity, x: Float[Tensor, "n 2"], y: Int[Tensor, " n"] | None, draws: Draws
 ) -> dict[str, float]:
-    """C2ST, sliced Wasserstein and its floor, coverage, leakage, against as many real points.
+    """C2ST, sliced Wasserstein and its floor, coverage, leakage of samples, against as many real points.
 
     Given the classes `y` of the samples (drawn with the classes' own probabilities), the C2ST sees them too, and
     `leakage/class` is the share outside the region of their own class.
@@ -48,24 +48,24 @@ def likelihood_metrics(
 ) -> dict[str, float]:
     """NLL of real points in nats, its standard error, and its gap to the true entropy.
 
-    Given classes, the same for each of them, and the whole as their mean under the classes' own probabilities.
+    Given classes, these metrics for each class too; the overall ones are then means under the classes' probabilities.
     """
     if y is None:
         nll, error = _nll(log_p)
         return {"nll": nll, "nll_error": error, "nll_gap": nll - density.entropy}
-    found = [_nll(log_p[y == label]) for label in range(density.classes)]
-    nll = sum(prior * nll for prior, (nll, _) in zip(density.priors, found, strict=True))
-    error = sum((prior * error) ** 2 for prior, (_, error) in zip(density.priors, found, strict=True)) ** 0.5
+    by_class = [_nll(log_p[y == label]) for label in range(density.classes)]
+    nll = sum(prior * nll for prior, (nll, _) in zip(density.priors, by_class, strict=True))
+    error = sum((prior * error) ** 2 for prior, (_, error) in zip(density.priors, by_class, strict=True)) ** 0.5
     metrics = {"nll": nll, "nll_error": error, "nll_gap": nll - density.conditional_entropy}
-    for label, ((mine, its_error), entropy) in enumerate(zip(found, density.class_entropies, strict=True)):
-        metrics[f"nll/class_{label}"] = mine
-        metrics[f"nll_error/class_{label}"] = its_error
-        metrics[f"nll_gap/class_{label}"] = mine - entropy
+    for label, ((class_nll, class_error), entropy) in enumerate(zip(by_class, density.class_entropies, strict=True)):
+        metrics[f"nll/class_{label}"] = class_nll
+        metrics[f"nll_error/class_{label}"] = class_error
+        metrics[f"nll_gap/class_{label}"] = class_nll - entropy
     return metrics
 
 
 def likelihood_points(density: PointDensity, count: int, draws: Draws, by_class: bool) -> Points:
-    """Real points to take the likelihood of: by class equally many of each, so that rare ones are measured as well."""
+    """Real points whose likelihood is taken; `by_class` equally many of each, so that rare ones are measured too."""
     if not by_class:
         return Points(density.sample(count, draws).x, None)
     return density.sample_balanced(max(2, count // density.classes), draws)

@@ -13,7 +13,7 @@ class Classifier(nn.Module):
     """Images → logits of the classes. Only the brightest channel is read, so ink of any colour is the same to it.
 
     Arguments:
-        classes: how many there are.
+        classes: number of classes.
 
     Example:
         >>> Classifier().digits(torch.zeros(3, 3, 28, 28)).shape
@@ -45,5 +45,5 @@ class Classifier(nn.Module):
         return torch.cat([self(chunk).softmax(1) for chunk in torch.split(x, CHUNK)])
 
     def digits(self, x: Float[Tensor, "n c 28 28"]) -> Int64[Tensor, " n"]:
-        """The most probable class."""
+        """The most probable class of every image."""
         return self.probabilities(x).argmax(1)

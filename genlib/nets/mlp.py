@@ -33,8 +33,8 @@ class MLP(nn.Sequential):
     Arguments:
         inputs, outputs: features in and out.
         width, depth: features and number of hidden layers.
-        activation: between layers, not after the last.
-        last: scale of the last layer's first weights; small ones start from a function that is nearly zero everywhere.
+        activation: activation function between the layers; none follows the last.
+        last: factor on the initial weights of the last layer; a small one makes the function nearly zero at first.
 
     Example:
         >>> MLP(3, 2, width=1024, depth=2)(torch.zeros(5, 3)).shape
@@ -56,13 +56,13 @@ class MLP(nn.Sequential):
 
 
 class StackedMLP(nn.Module):
-    """Several perceptrons of one shape, the weights of all in one tensor per layer.
+    """Several perceptrons of one shape, with the weights of all in one tensor per layer.
 
     They compute what as many `MLP`s would; an optimizer has a handful of tensors to look after instead of dozens.
 
     Arguments:
-        copies: how many.
-        inputs, outputs, width, depth, activation, last: of each, as for `MLP`.
+        copies: number of perceptrons.
+        inputs, outputs, width, depth, activation, last: as for `MLP`, the same for each.
 
     Example:
         >>> first, second = StackedMLP(2, 3, 1, width=16, depth=2).each()
@@ -125,7 +125,7 @@ class FourierFeatures(nn.Module):
 def joined(
     x: Tensor, time: Tensor, y: Tensor | None, *, features: nn.Module | None = None, labels: nn.Module | None = None
 ) -> Tensor:
-    """What a network of points in time sees: the point (or features of it), the time, the class's embedding."""
+    """The input of a network of points in time: the point (or features of it), the time, the class's embedding."""
     parts = [x if features is None else features(x), time]
     if labels is not None and y is not None:
         parts.append(labels(y))

@@ -1,4 +1,4 @@
-"""A decoder of text: causal attention, before each part a norm, positions learnt. Radford et al., 2019.
+"""A decoder of text: causal attention, a norm before each part, learnt positions. Radford et al., 2019.
 
 One code path for everything: tokens or their embeddings come in, attention maps and a cache of keys and values come out
 where they are asked for.
@@ -22,7 +22,7 @@ class Cache:
 
     Arguments:
         like: a tensor of the device and type to keep them in.
-        layers, rows, heads, length, width: of the transformer; `width` is a head's.
+        layers, rows, heads, length, width: sizes of the transformer; `width` is a head's.
     """
 
     def __init__(self, like: Tensor, layers: int, rows: int, heads: int, length: int, width: int) -> None:
@@ -40,7 +40,7 @@ class Cache:
 
 
 class Seen(NamedTuple):
-    """What the decoder makes of a text."""
+    """The decoder's output for a text."""
 
     logits: Float[Tensor, "n t v"]
     maps: Float[Tensor, "l n h t s"] | None
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Causal attention of several heads, queries, keys and values by one product."""
+    """Causal attention of several heads; one product gives queries, keys and values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -103,10 +103,10 @@ class Decoder(nn.Module):
     """Text in, logits of the next token out.
 
     Arguments:
-        vocabulary: tokens there are.
-        block: positions there are.
-        layers, heads, width: blocks, heads in each, features of a position.
-        tied: the table of tokens reads and writes; else it has one for each.
+        vocabulary: number of tokens there are.
+        block: number of positions there are.
+        layers, heads, width: number of blocks, of heads in each, of features of a position.
+        tied: True for one table of tokens that both reads and writes, False for one table each.
         dropout: share of features that are left out of every sum while training.
 
     Example:
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
-        for name, parameter in self.named_parameters():  # as GPT-2 begins
+        for name, parameter in self.named_parameters():  # as in GPT-2
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif parameter.ndim == 2:
@@ -158,7 +158,7 @@ class Decoder(nn.Module):
 
         Arguments:
             x: tokens, or embeddings in their place.
-            cache: of the positions before these; it takes these in.
+            cache: keys and values of the positions before these; those of these are added.
         """
         embedded = x if x.is_floating_point() else self.tokens(x)
         before = cache.filled if cache is not None else 0
@@ -173,6 +173,6 @@ class Decoder(nn.Module):
         return Seen(self.head(self.norm(h)), torch.stack(maps) if maps else None)
 
     def cache(self, rows: int) -> Cache:
-        """Room for a whole context."""
+        """An empty cache with room for a whole context."""
         width = self.tokens.weight.shape[1] // self.heads
         return Cache(self.tokens.weight, len(self.blocks), rows, self.heads, self.block, width)

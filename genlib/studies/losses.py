@@ -17,15 +17,16 @@ def draw_loss(history: History, *, label: str, training: str | None = "loss", fl
 
     Arguments:
         training: the metric to show as the training loss; None where there is none to compare with validation.
-        floor: what no model gets under on fresh data.
+        floor: the loss that no model gets below on fresh data.
     """
     steps, losses = history.series(training or "loss")
     if training is None:
         steps, losses = steps[:0], losses[:0]
-    at, validation = history.series("validation/loss")
-    figure = curves.loss_curve(steps, losses, at, validation, floor=floor, label=label)
+    validation_steps, validation = history.series("validation/loss")
+    figure = curves.loss_curve(steps, losses, validation_steps, validation, floor=floor, label=label)
     return Drawing(
-        figure, {"training": np.column_stack((steps, losses)), "validation": np.column_stack((at, validation))}
+        figure,
+        {"training": np.column_stack((steps, losses)), "validation": np.column_stack((validation_steps, validation))},
     )
 
 

@@ -6,8 +6,10 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -25,17 +27,17 @@ SCALE = float(os.environ.get("GENLIB_FAULTS", "1"))
 """Of every count of faults: 0.1 tries a tenth of them."""
 
 
-def faults(count):
+def faults(count: int) -> int:
     """How many faults to try where the full number is `count`."""
     return max(1, round(count * SCALE))
 
 
-def dice(*names):
+def dice(*names: object) -> random.Random:
     """Random numbers that depend on the seed and on what they are for."""
     return random.Random(f"{SEED} {' '.join(map(str, names))}")
 
 
-def replay(*names):
+def replay(*names: object) -> str:
     """What to say in a failure, so that it can be had again."""
     return f"GENLIB_FAULT_SEED={SEED} {' '.join(map(str, names))}"
 
@@ -43,30 +45,30 @@ def replay(*names):
 # -- a run directory ---------------------------------------------------------------------------------------------------
 
 
-def journal_of(path):
+def journal_of(path: str | Path) -> list[tuple[int, dict[str, float]]]:
     """Steps and values, in order."""
     return [(row["step"], row["metrics"]) for row in read_rows(Path(path) / "journal")]
 
 
-def weights_of(path):
+def weights_of(path: str | Path) -> dict[str, torch.Tensor]:
     """All tensors of the last checkpoint, by name; model, average, optimizer and window."""
     state = torch.load(checkpoints(Path(path) / "checkpoints")[-1] / "state.pt", weights_only=True)
     return dict(_flat({name: part for name, part in state.items() if name != "cpu_seconds"}, ""))
 
 
-def metrics_of(path):
+def metrics_of(path: str | Path) -> dict[str, float]:
     """The default evaluation's metrics, but for the times."""
     return {
         name: value for name, value in read_json(Path(path) / "result.json")["metrics"].items() if "cpu" not in name
     }
 
 
-def same_weights(one, other):
+def same_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     """Whether every tensor is equal, bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def assert_same_run(path, undisturbed, said):
+def assert_same_run(path: str | Path, undisturbed: str | Path, said: str) -> None:
     """A disturbed run has ended as the undisturbed one did: journal, weights, metrics."""
     assert read_json(Path(path) / "result.json")["status"] == "FINISHED", said
     steps = [step for step, _ in journal_of(path)]
@@ -76,7 +78,7 @@ def assert_same_run(path, undisturbed, said):
     assert metrics_of(path) == metrics_of(undisturbed), said
 
 
-def _flat(value, name):
+def _flat(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _flat(part, f"{name}/{key}")
@@ -90,7 +92,7 @@ def _flat(value, name):
 # -- MLflow ------------------------------------------------------------------------------------------------------------
 
 
-def mlflow_runs(uri):
+def mlflow_runs(uri: str) -> tuple[Any, list[Any]]:
     """Every active run in MLflow."""
     from mlflow import MlflowClient
 
@@ -99,7 +101,7 @@ def mlflow_runs(uri):
     return client, list(client.search_runs(experiments, max_results=1_000))
 
 
-def mlflow_equals_journal(storage, uri, said):
+def mlflow_equals_journal(storage: Path, uri: str, said: str) -> None:
     """Assert that MLflow has one run per run directory, settled, with the journal's rows and no others."""
     client, shown = mlflow_runs(uri)
     keys = [run.data.tags["genlib.run"] for run in shown]
@@ -110,7 +112,7 @@ def mlflow_equals_journal(storage, uri, said):
     for path in run_folders(storage):
         run = by_place[str(path.relative_to(storage))]
         assert run.info.status == read_json(path / "result.json")["status"], f"{said}: {path}"
-        rows = {}
+        rows: dict[str, list[tuple[int, float, int]]] = {}
         for row in read_rows(path / "journal"):
             for name, value in row["metrics"].items():
                 rows.setdefault(name, []).append((row["step"], value, int(row["time"] * 1000)))
@@ -120,11 +122,11 @@ def mlflow_equals_journal(storage, uri, said):
             assert found == expected, f"{said}: {path} {name}: {_difference(found, expected)}"
         final = read_json(path / "result.json")["metrics"]
         for name, value in final.items():
-            found = [m.value for m in client.get_metric_history(run.info.run_id, name)]
-            assert found == [value], f"{said}: {path} {name}: {found}, not {value} once"
+            values = [m.value for m in client.get_metric_history(run.info.run_id, name)]
+            assert values == [value], f"{said}: {path} {name}: {values}, not {value} once"
 
 
-def _difference(found, expected):
+def _difference(found: Sequence[object], expected: Sequence[object]) -> str:
     lost = [row for row in expected if row not in found]
     more = [row for row in found if row not in expected]
     return f"{len(lost)} lost {lost[:3]}, {len(more)} too many {more[:3]}"
@@ -133,13 +135,13 @@ def _difference(found, expected):
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 
-def environment(**more):
+def environment(**more: str) -> dict[str, str]:
     """Without an MLflow of the person who tests."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "GENLIB_STORAGE"))}
     return ours | {"OMP_NUM_THREADS": "1"} | more
 
 
-def launch(script, *arguments, said, **more):
+def launch(script: str | Path, *arguments: object, said: Path, **more: str) -> subprocess.Popen[bytes]:
     """Start a script; what it says goes to the end of the file `said`."""
     with open(said, "a") as file:
         return subprocess.Popen(
@@ -148,7 +150,9 @@ def launch(script, *arguments, said, **more):
         )  # fmt: skip
 
 
-def finish(script, *arguments, seconds=300, **more):
+def finish(
+    script: str | Path, *arguments: object, seconds: float = 300, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script to its end."""
     return subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
@@ -156,12 +160,12 @@ def finish(script, *arguments, seconds=300, **more):
     )  # fmt: skip
 
 
-def mirror_folder(storage):
+def mirror_folder(storage: str | Path) -> Path:
     """Where the mirror of a storage keeps its lease and its state; it speaks to one MLflow in these tests."""
     return next(Path(storage).glob(f"{FOLDER}/*"), Path(storage) / FOLDER / "none")
 
 
-def mirror_pid(storage):
+def mirror_pid(storage: str | Path) -> psutil.Process | None:
     """The living mirror's process, or None."""
     try:
         newest = max((mirror_folder(storage) / "lease").glob("*.json"), key=lambda path: path.name)
@@ -171,7 +175,7 @@ def mirror_pid(storage):
         return None
 
 
-def kill(process):
+def kill(process: psutil.Process | subprocess.Popen[Any]) -> None:
     """SIGKILL, and wait until it is gone."""
     try:
         process.kill()
@@ -181,7 +185,7 @@ def kill(process):
 
 
 @contextmanager
-def storage_with_its_mirror(path):
+def storage_with_its_mirror(path: Path) -> Iterator[Path]:
     """A storage whose mirror does not outlive the test."""
     path.mkdir(parents=True, exist_ok=True)
     try:
@@ -194,7 +198,7 @@ def storage_with_its_mirror(path):
             kill(process)
 
 
-def wait_for(condition, seconds, step=0.01):
+def wait_for(condition: Callable[[], object], seconds: float, step: float = 0.01) -> bool:
     """Whether it came true in time."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -204,13 +208,13 @@ def wait_for(condition, seconds, step=0.01):
     return False
 
 
-def mirror_said(storage):
+def mirror_said(storage: str | Path) -> str:
     """The end of the mirror's log, for a failure."""
     log = mirror_folder(storage) / "log.txt"
     return log.read_text()[-2_000:] if log.exists() else ""
 
 
-def mirror_state(storage):
+def mirror_state(storage: str | Path) -> dict[str, Any]:
     """When the mirror last looked, and what went wrong."""
     try:
         return read_json(mirror_folder(storage) / "state.json")
@@ -218,6 +222,6 @@ def mirror_state(storage):
         return {}
 
 
-def nobody_writes(storage):
+def nobody_writes(storage: str | Path) -> bool:
     """Whether no run of a storage has a living writer."""
     return not any(is_alive(path / "lease") for path in run_folders(Path(storage)))

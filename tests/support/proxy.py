@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 KINDS = ("refuse", "lose", "cut", "delay")
 """Close before the request is passed on; pass it on and lose its answer; cut the answer after some bytes; delay it."""
@@ -22,9 +24,10 @@ class Proxy:
         longest: seconds of the longest delay.
     """
 
-    def __init__(self, port, *, seed, share, most, longest):
+    def __init__(self, port: int, *, seed: int, share: float, most: int, longest: float) -> None:
         self.to, self.share, self.most, self.longest = port, share, most, longest
-        self.met, self.exchanges = Counter(), 0
+        self.met: Counter[str] = Counter()
+        self.exchanges = 0
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
@@ -32,16 +35,16 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Faults so far."""
         return self.met.total()
 
-    def close(self):
+    def close(self) -> None:
         """Take no more."""
         self._ended = True
         self._listening.close()
 
-    def _accept(self):
+    def _accept(self) -> None:
         while not self._ended:
             try:
                 client, _ = self._listening.accept()
@@ -49,13 +52,14 @@ class Proxy:
                 return
             threading.Thread(target=self._connection, args=(client,), daemon=True).start()
 
-    def _connection(self, client):
+    def _connection(self, client: socket.socket) -> None:
         with client, suppress(OSError), socket.create_connection(("127.0.0.1", self.to), timeout=60) as server:
             self._relay(client, server)
 
-    def _relay(self, client, server):
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
         """Pass on, both ways; the client's first bytes after an answer begin an exchange, which may meet a fault."""
-        asking, fault, left = False, None, 0
+        asking, left = False, 0
+        fault: str | None = None
         while not self._ended:
             ready, _, _ = select.select([client, server], [], [], 1.0)
             if client in ready:
@@ -83,7 +87,7 @@ class Proxy:
                 else:
                     client.sendall(data)
 
-    def _next(self):
+    def _next(self) -> tuple[str | None, float]:
         with self._lock:
             self.exchanges += 1
             drawn, kind, amount = self._random.random(), self._random.choice(KINDS), self._random.random()
@@ -94,7 +98,7 @@ class Proxy:
 
 
 @contextmanager
-def proxy_to(port, **schedule):
+def proxy_to(port: int, **schedule: Any) -> Iterator[Proxy]:
     """A proxy that ends with the block."""
     proxy = Proxy(port, **schedule)
     try:

@@ -1,8 +1,10 @@
 """Studies at the size of a test: every preset `tiny`, and variants that exercise what the presets leave off."""
 
-from genlib import STUDIES
+from typing import Any
 
-VARIANTS = {
+from genlib import STUDIES, Study
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "point-diffusion by class": ("point-diffusion", {"classes": 5, "label_dropout": 0.2, "ema_decay": 0.9}),
     "point-diffusion best": ("point-diffusion", {"points": 0, "denoiser": "preconditioned", "weighting": "edm"}),
     "point-diffusion best by class": ("point-diffusion", {"points": 0, "classes": 5, "batch_size": 60}),
@@ -22,8 +24,8 @@ VARIANTS = {
 }
 
 
-def every_tiny():
+def every_tiny() -> dict[str, Study[Any]]:
     """By name: every study's tiny preset, and variants that exercise what the presets leave off."""
     by_title = {kind.title(): kind for kind in STUDIES}
-    plain = {title: (title, {}) for title in by_title}
+    plain: dict[str, tuple[str, dict[str, Any]]] = {title: (title, {}) for title in by_title}
     return {name: by_title[title].preset("tiny", **fields) for name, (title, fields) in (plain | VARIANTS).items()}

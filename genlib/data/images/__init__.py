@@ -26,7 +26,7 @@ ImageName = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
 
 
 GreyName = Literal["digits", "mnist", "fashion_mnist"]
-"""Those of grey images, which can be coloured."""
+"""Names of the data sets of grey images, which can be coloured."""
 
 
 class Labelled(NamedTuple):
@@ -36,11 +36,11 @@ class Labelled(NamedTuple):
     y: Int64[Tensor, " n"]
 
     def rows(self, chosen: Int64[Tensor, " m"]) -> Labelled:
-        """Some of them."""
+        """The images in the chosen rows, with their classes."""
         return Labelled(self.x[chosen], self.y[chosen])
 
     def to(self, device: torch.device | str) -> Labelled:
-        """The same on a device."""
+        """The images and classes on a device."""
         return Labelled(self.x.to(device), self.y.to(device))
 
 
@@ -49,12 +49,12 @@ Part = Literal["validation", "evaluation", "test"]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set: images to train on, and test images, of which a fifth is there to choose by, the others to report.
+    """A data set: images to train on, and test images, a fifth of them to choose models by, the others to report on.
 
-    It is read, and its files are verified, when the first image is asked for.
+    The set is read, and its files are verified, when the first image is asked for.
 
     Raises:
-        InputError: its files are missing or damaged and cannot be had; the sentence says which go where.
+        InputError: its files are missing or damaged and cannot be had; the message says which files go where.
     """
 
     name: ImageName
@@ -76,23 +76,23 @@ class ImageSet:
 
     @cached_property
     def order(self) -> dict[Part, Int64[Tensor, " n"]]:
-        """The test images' rows by part, shuffled once and for all: those of MNIST come in order of difficulty."""
+        """Rows of the test images by part, shuffled once and for all: MNIST's come in order of difficulty."""
         rows = Draws(0, "held out").uniform(len(self.test.x)).argsort()
         return {"validation": rows[: len(rows) // 5], "evaluation": rows[len(rows) // 5 :], "test": rows}
 
     @property
     def validation(self) -> Labelled:
-        """The fifth of the test images that anything may be chosen by."""
+        """The fifth of the test images by which anything may be chosen."""
         return self.test.rows(self.order["validation"])
 
     @property
     def evaluation(self) -> Labelled:
-        """The other test images, that results are reported on."""
+        """The other test images, on which results are reported."""
         return self.test.rows(self.order["evaluation"])
 
     @property
     def checksums(self) -> dict[str, str]:
-        """The published checksums of its files, known without reading them; none for the digits, which need no file."""
+        """The published checksums of the files, known without reading them; empty for digits, which need no file."""
         return {source.path: f"md5:{source.md5}" for source in SOURCES.get(self.name, {}).values()}
 
 
@@ -175,7 +175,7 @@ def _cifar10() -> tuple[Labelled, Labelled]:
 
 
 def _unpack_cifar10() -> None:
-    """The batches come in one archive; each is verified by itself when it is read."""
+    """Unpack missing batches from the archive they come in; each is verified by itself when it is read."""
     import tarfile
 
     missing = [source.path for source in CIFAR10.values() if not (data_folder() / source.path).exists()]
@@ -197,11 +197,11 @@ def _digits() -> tuple[Labelled, Labelled]:
     """1,797 handwritten digits of 8 × 8, three times as large with a margin of two; every fifth is for testing."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    small = torch.from_numpy(found.images).float().unsqueeze(1) / 16
+    digits = load_digits()
+    small = torch.from_numpy(digits.images).float().unsqueeze(1) / 16
     large = torch.nn.functional.interpolate(small, size=(24, 24), mode="bilinear", align_corners=False)
     x = (torch.nn.functional.pad(large, (2, 2, 2, 2)) * 255).round().to(torch.uint8)
-    y = torch.from_numpy(found.target).long()
+    y = torch.from_numpy(digits.target).long()
     test = torch.arange(len(x)) % 5 == 0
     return Labelled(x[~test], y[~test]), Labelled(x[test], y[test])
 

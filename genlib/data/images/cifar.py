@@ -18,11 +18,11 @@ HARMLESS = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
-"""All that a batch needs: it is a dictionary of lists, strings and one array of bytes."""
+"""Names that a batch may import: it is a dictionary of lists, strings and one array of bytes."""
 
 
 class _Restricted(pickle.Unpickler):
-    """Finds nothing but what makes an array."""
+    """An unpickler that finds nothing but what makes an array."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in HARMLESS:
@@ -34,7 +34,7 @@ def read_batch(path: Path) -> tuple[UInt8[np.ndarray, "n 3 32 32"], Int64[np.nda
     """Images and labels of one batch.
 
     Raises:
-        InputError: it is no batch, or asks for more than a batch may.
+        InputError: the file is no batch, or asks for more than a batch may.
     """
     try:
         content = _Restricted(io.BytesIO(path.read_bytes()), encoding="bytes").load()

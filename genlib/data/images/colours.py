@@ -28,12 +28,12 @@ def inked(grey: UInt8[Tensor, "n 1 h w"], hue: Float[Tensor, " n"]) -> Float[Ten
 
 
 def as_bytes(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
-    """Images in [0, 1] as bytes; what leaves it is cut."""
+    """Images in [0, 1] as bytes; values beyond are clipped."""
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def digit_hues(y: Int64[Tensor, " n"], domain: Domain) -> Float[Tensor, " n"]:
-    """The hue that a digit has in a domain: ten, evenly spaced; in `b` another one than in `a` for every digit.
+    """The hue of each digit in a domain: one of ten, evenly spaced; every digit has another in `b` than in `a`.
 
     Example:
         >>> digit_hues(torch.tensor([0, 1]), "a").tolist() != digit_hues(torch.tensor([0, 1]), "b").tolist()
@@ -64,7 +64,7 @@ def hue_of(x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
 
 
 def in_ink(x: Float[Tensor, "n 3 h w"], hue: Float[Tensor, " n"], tolerance: float = 0.05) -> Bool[Tensor, " n"]:
-    """Whether images are in ink of a hue: within `tolerance` of it, and more coloured than grey.
+    """Whether images are in ink of a hue: within `tolerance` of that hue, and more coloured than grey.
 
     Example:
         >>> image = inked(torch.full((2, 1, 4, 4), 255, dtype=torch.uint8), torch.tensor([0.4, 0.4]))

@@ -21,7 +21,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, ...]:
     """The array of a gzipped idx file.
 
     Raises:
-        InputError: the file is not one, or is cut short.
+        InputError: the file is no idx file, or is cut short.
     """
     try:
         with gzip.open(path) as file:

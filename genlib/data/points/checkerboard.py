@@ -1,4 +1,4 @@
-"""The black fields of a 4 × 4 board."""
+"""The black squares of a 4 × 4 board."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from genlib.draws import Draws
 
 
 class Checkerboard(PointDensity):
-    """Uniform on the eight fields of [−2, 2]² whose column and row have an even sum."""
+    """Uniform on the eight squares of [−2, 2]² whose column and row have an even sum."""
 
     title = "checkerboard"
     extent = (2.5, 2.5)
 
     def sample(self, n: int, draws: Draws) -> Points:
-        field, inside = draws.integers(8, n), draws.uniform(n, 2)
-        column = field // 2
-        row = 2 * (field % 2) + column % 2
+        square, inside = draws.integers(8, n), draws.uniform(n, 2)
+        column = square // 2
+        row = 2 * (square % 2) + column % 2
         return Points(torch.stack((column, row), -1) + inside - 2, None)
 
     def contains(self, x: Float[Tensor, "n 2"], y: Int[Tensor, " n"] | None = None) -> Bool[Tensor, " n"]:

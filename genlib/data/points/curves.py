@@ -18,7 +18,7 @@ from genlib.data.points.density import PointDensity, Points
 from genlib.draws import Draws
 
 Curve = Callable[[Tensor], Tensor]
-"""From u (…) in [0, 1] to points (…, 2)."""
+"""A function of u (…) in [0, 1] that gives points (…, 2)."""
 
 
 class NoisyCurves(PointDensity):
@@ -44,8 +44,8 @@ class NoisyCurves(PointDensity):
         if not self.classes:
             return Points(self._curves[0](u) + self._noise * noise, None)
         y = draws.integers(self.classes, n)
-        every = torch.stack([curve(u) for curve in self._curves])  # (curves, n, 2)
-        return Points(every[y, torch.arange(len(y), device=y.device)] + self._noise * noise, y)
+        candidates = torch.stack([curve(u) for curve in self._curves])  # (curves, n, 2)
+        return Points(candidates[y, torch.arange(len(y), device=y.device)] + self._noise * noise, y)
 
     def log_prob(self, x: Float[Tensor, "n 2"], y: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         nodes = self._nodes.to(x)  # (curves, m, 2)

@@ -24,9 +24,9 @@ class Points(NamedTuple):
 
 
 class PointDensity:
-    """What a density tells. Entropies are in nats; `log_prob(x, y)` is the density given class `y`.
+    """A density whose truth is known. Entropies are in nats; `log_prob(x, y)` is the density given class `y`.
 
-    Subclasses set `title`, `centre` and `extent` (half the width and height of a rectangle around all of it), and
+    Subclasses set `title`, `centre` and `extent` (half the width and height of a rectangle around its mass), and
     answer `sample`, `log_prob`, `moments`; uniform ones also `contains`.
     """
 
@@ -89,14 +89,14 @@ class PointDensity:
     def class_moments(self) -> tuple[Moments, ...]:
         """Mean and variance of each coordinate, given each class; by quadrature, to about a per cent."""
         grid, cell = self._grid(400)
-        found = []
+        moments = []
         for label in range(self.classes):
             mass = self.log_prob(grid, torch.full((len(grid),), label)).exp().unsqueeze(1) * cell
             mass = mass / mass.sum()
             mean = (mass * grid).sum(0)
             variance = (mass * (grid - mean).square()).sum(0)
-            found.append(((float(mean[0]), float(mean[1])), (float(variance[0]), float(variance[1]))))
-        return tuple(found)
+            moments.append(((float(mean[0]), float(mean[1])), (float(variance[0]), float(variance[1]))))
+        return tuple(moments)
 
     @cached_property
     def conditional_entropy(self) -> float:

@@ -28,7 +28,7 @@ class Square(PointDensity):
         return Points(x, self.label(x))
 
     def label(self, x: Float[Tensor, "n 2"]) -> Int[Tensor, " n"]:
-        """The class of each point (of the outermost ones, even outside the square)."""
+        """The class of each point by its distance from the origin; the outermost takes all that is further out."""
         rings = torch.linalg.vector_norm(x, dim=-1) * (self.classes / math.sqrt(2))
         return rings.long().clamp(max=self.classes - 1)
 
@@ -82,7 +82,7 @@ def posterior_mean(x: Float[Tensor, "n 2"], sigma: Float[Tensor, "*n"]) -> Float
 
 
 def noise_floor(sigmas: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
-    """The smallest mean squared error, per coordinate, with which the noise can be told at each σ: Var(x₀|x_t)/σ².
+    """The smallest mean squared error, per coordinate, with which the noise can be predicted at each σ: Var(x₀|x_t)/σ².
 
     With y = x₀/σ the observation y + ε has a density f on the line, and by Tweedie's formula the unexplained share of
     the noise is 1 − E[(∂ ln f)²]: one quadrature per σ.

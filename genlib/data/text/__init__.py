@@ -16,7 +16,7 @@ from genlib.errors import InputError
 
 
 def between(whole: bytes, first: bytes, last: bytes) -> bytes:
-    r"""From a line to another, both kept, each line ended by a line feed; nothing where they are not there.
+    r"""The lines from `first` to `last`, both kept, each ended by a line feed; nothing where one is missing.
 
     Example:
         >>> between(b"licence\r\nA BOOK\r\nis read\r\nTHE END\r\nlicence", b"A BOOK", b"THE END")
@@ -43,26 +43,26 @@ SHAKESPEARE = Source(
 )
 SOURCES = {"alice": ALICE, "shakespeare": SHAKESPEARE}
 NAMES = (*SOURCES, "grammar")
-"""Texts that have a name; any other is a file."""
+"""Names of the texts that have one; any other name is a file's path."""
 
 
 @dataclass(frozen=True)
 class Text:
     """A text by its name (`alice`, `shakespeare`, `grammar`) or the path of a file; its end is held out.
 
-    It is read when its content is first asked for.
+    The text is read when its content is first asked for.
 
     Raises:
-        InputError: there is none, it is empty, or it is not UTF-8.
+        InputError: there is no such text, it is empty, or it is not UTF-8.
     """
 
     name: str
     share: float
-    """The part of it, at its end, that is held out."""
+    """Share of the text, at its end, that is held out."""
 
     @cached_property
     def whole(self) -> str:
-        """All of it."""
+        """The whole text."""
         if self.name == "grammar":
             return sentences(2_000)
         return _read(fetch(SOURCES[self.name]) if self.name in SOURCES else Path(self.name).expanduser())
@@ -73,17 +73,17 @@ class Text:
 
     @property
     def train(self) -> str:
-        """The beginning, to train on."""
+        """The beginning of the text, to train on."""
         return self._parts[0]
 
     @property
     def held_out(self) -> str:
-        """The end, to validate on."""
+        """The end of the text, to validate on."""
         return self._parts[1]
 
     @property
     def checksums(self) -> dict[str, str]:
-        """The checksum of its file; none of the grammar, which is no file."""
+        """The checksum of the text's file, by name; empty for the grammar, which has no file."""
         if self.name == "grammar":
             return {}
         if self.name in SOURCES:
@@ -98,7 +98,7 @@ def text(name: str, held_out: float = 0.1) -> Text:
 
 
 def split(whole: str, held_out: float) -> tuple[str, str]:
-    """The beginning to train on, the end to validate on.
+    """The beginning of a text to train on, and its end to validate on.
 
     Example:
         >>> split("abcdefghij", 0.2)
@@ -110,12 +110,12 @@ def split(whole: str, held_out: float) -> tuple[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        found = path.read_bytes().decode()
+        content = path.read_bytes().decode()
     except OSError as error:
         known = ", ".join(NAMES)
         raise InputError(f"{path} cannot be read ({error.strerror}): give one of {known}, or a file.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text (byte {error.start:,}): convert it first.") from error
-    if not found.strip():
+    if not content.strip():
         raise InputError(f"{path} is empty: give a text.")
-    return found
+    return content

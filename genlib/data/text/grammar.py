@@ -13,7 +13,7 @@ PLACES = ("in the garden", "under the table", "behind the door", "by the pool", 
 
 
 def sentences(count: int, seed: int = 0) -> str:
-    """A text of so many sentences: who (who does what) does what to whom, and perhaps where.
+    """A text of `count` sentences: who (who does what) does what to whom, and perhaps where.
 
     Example:
         >>> print(sentences(2), end="")

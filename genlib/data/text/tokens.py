@@ -43,7 +43,7 @@ class Characters:
         return "".join(self.pieces(tokens))
 
     def pieces(self, tokens: Int64[Tensor, " t"]) -> list[str]:
-        """What each token stands for, to be read by itself."""
+        """The text of each token by itself."""
         return [self._known[k] for k in tokens.tolist()]
 
 

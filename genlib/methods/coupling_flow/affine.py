@@ -14,7 +14,7 @@ class Affine:
     """x = z·eˢ + t with s = b·tanh(raw/b). Dinh et al., *Density estimation using Real NVP*, 2017.
 
     Arguments:
-        bound: b, the largest log-scale of one coupling. Unbounded ones diverge: a few couplings multiply their scales.
+        bound: b, the largest log-scale of one coupling. Unbounded scales diverge: a few couplings multiply theirs.
 
     Example:
         >>> x, log_det = Affine().to_data(torch.ones(3, 1), torch.zeros(3, 2))
@@ -24,7 +24,7 @@ class Affine:
 
     bound: float = 2.0
     size: int = 2
-    """Parameters for each coordinate."""
+    """Number of parameters for each coordinate."""
 
     def to_data(
         self, z: Float[Tensor, "n d"], raw: Float[Tensor, "n p"]

@@ -1,4 +1,4 @@
-"""A flow of couplings: each moves one half of the coordinates, told how by the other half."""
+"""A flow of couplings: each moves one half of the coordinates, as a network of the other half says."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class CouplingLayers(nn.Module):
     Arguments:
         transform: `Affine` or `Spline`.
         nets: one network per layer, from the fixed half (and the class's features) to `transform.size` parameters
-            for each coordinate of the other. Nearly zero at first, the flow starts as about the identity.
-        features: of the fixed half, which the networks see instead of it.
+            for each coordinate of the other. Nearly zero at first, they make the flow start as about the identity.
+        features: module that turns the fixed half into what the networks see instead of it.
         labels: embeds the class, where there are classes.
 
     Example:
@@ -82,8 +82,8 @@ class CouplingLayers(nn.Module):
         yield halves, logs
         layers = list(enumerate(self.nets.each()))
         for k, net in reversed(layers) if inverse else layers:
-            seen = halves[k % 2] if self.features is None else self.features(halves[k % 2])
-            raw = net(seen if label is None else torch.cat((seen, label), 1))
+            inputs = halves[k % 2] if self.features is None else self.features(halves[k % 2])
+            raw = net(inputs if label is None else torch.cat((inputs, label), 1))
             moved, log = through(halves[1 - k % 2], raw)
             halves = [halves[0], moved] if k % 2 == 0 else [moved, halves[1]]
             logs.append(log)

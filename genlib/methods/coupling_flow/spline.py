@@ -13,10 +13,10 @@ from torch.nn.functional import pad, softmax, softplus
 
 @dataclass(frozen=True)
 class Spline:
-    """Monotone, of `bins` rational-quadratic pieces on [−reach, reach], the identity beyond.
+    """A monotone curve of `bins` rational-quadratic pieces on [−reach, reach], and the identity beyond.
 
     Arguments:
-        bins: pieces.
+        bins: number of pieces.
         reach: half the width of the square in which the curve bends; data and latent should lie well inside.
         least: smallest width and height of a piece, as a share of an even one, and smallest slope.
 
@@ -32,7 +32,7 @@ class Spline:
 
     @property
     def size(self) -> int:
-        """Parameters for each coordinate."""
+        """Number of parameters for each coordinate."""
         return 3 * self.bins - 1
 
     def to_data(
@@ -62,7 +62,7 @@ class Spline:
         return pad(places * (2 * self.reach) - self.reach, (0, 1), value=self.reach)
 
     def _pieces(self, x: Tensor, along: Tensor, *knots: Tensor) -> list[Tensor]:
-        """For every x the values at both ends of its piece, of each of `knots`; pieces are told `along` one of them."""
+        """For every x the values of all `knots` at both ends of its piece; pieces are found by the knots `along`."""
         piece = (x.unsqueeze(-1) >= along[..., 1:-1]).sum(-1, keepdim=True)  # (n, d, 1)
         both = torch.cat((piece, piece + 1), -1)
         return [end for each in knots for end in each.gather(-1, both).unbind(-1)]

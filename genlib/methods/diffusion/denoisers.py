@@ -1,4 +1,4 @@
-"""Denoisers: modules that tell the noise in x = x₀ + σε.
+"""Denoisers: modules that predict the noise in x = x₀ + σε.
 
 Both kinds answer `denoiser(x, sigma, y)` with the predicted noise ε̂, which is at once the velocity dx/dσ of the
 probability flow; the predicted clean point is x − σε̂. They differ in what the network inside has to learn.

@@ -1,4 +1,4 @@
-"""What a denoiser thinks of given points: the exact log-likelihood and the variational bound."""
+"""How likely a denoiser finds given points: the exact log-likelihood and the variational bound."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def variational_bound(
 
     denoising: ½ ∫ ‖x − x̂₀‖² d(1/σ²) = ∫ ‖ε − ε̂‖² d ln σ, from `samples` draws of (ln σ uniform, ε) per point;
     reconstruction: E[−ln N(x; x + σ_min ε, σ_min²)]; prior: KL(N(x, σ_max²) ‖ start).
-    The first is the same for every schedule with the same ends.
+    The denoising term is the same for every schedule with the same ends.
     """
     dimensions = x.shape[1]
     span = math.log(highest / lowest)
     rows = []
     for k, point in enumerate(x):  # one point at a time: bounds the memory, and the draws of a point are its own
-        mine = draws.fork(str(k))
+        stream = draws.fork(str(k))
         # Stratified ln σ: one draw in each of `samples` equal cells.
-        cells = (torch.arange(samples, device=x.device) + mine.uniform(samples)) / samples
+        cells = (torch.arange(samples, device=x.device) + stream.uniform(samples)) / samples
         sigma = lowest * (span * cells).exp()
-        epsilon = mine.normal(samples, dimensions)
+        epsilon = stream.normal(samples, dimensions)
         predicted = noise(point + sigma.unsqueeze(1) * epsilon, sigma)
         rows.append((epsilon - predicted).square().sum(1) * span)
     errors = torch.stack(rows)  # (n, samples)

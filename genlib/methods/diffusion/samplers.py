@@ -1,7 +1,7 @@
 """Samplers: one step each, from σ to a smaller σ′, all with one signature.
 
-Along the probability flow dx/dσ = ε̂(x, σ), the predicted noise: the deterministic ones are steps of `methods/ode` in σ
-(DDIM is the Euler step, whatever the schedule) or in ln σ.
+The probability flow is dx/dσ = ε̂(x, σ), the predicted noise. The deterministic samplers are steps of `methods/ode`
+along it, in σ (DDIM is the Euler step, whatever the schedule) or in ln σ.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Schedule:
     """σ as an increasing function of t."""
 
     preserving: bool = False
-    """Whether its own coordinates keep the variance (the signal shrinks) or let it explode."""
+    """Whether the schedule's own coordinates keep the variance (the signal shrinks) or let it explode."""
 
     def sigma(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Noise over signal at time t."""
@@ -42,12 +42,12 @@ class Schedule:
 
     @property
     def lowest(self) -> float:
-        """σ(0)."""
+        """σ(0), the lowest noise level."""
         return float(self.sigma(torch.zeros((), dtype=torch.float64)))
 
     @property
     def highest(self) -> float:
-        """σ(1)."""
+        """σ(1), the highest noise level."""
         return float(self.sigma(torch.ones((), dtype=torch.float64)))
 
 
@@ -95,7 +95,7 @@ class LinearBeta(Schedule):
     lowest_beta: float = 0.1
     highest_beta: float = 20.0
     first: float = 1e-3
-    """t = 0 stands for the first of the thousand steps: at zero itself there is no noise to predict."""
+    """Time that t = 0 stands for, the first of the thousand steps: at zero itself there is no noise to predict."""
     preserving = True
 
     def sigma(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -107,7 +107,7 @@ class LinearBeta(Schedule):
 class Cosine(Schedule):
     """ᾱ(t) = cos²(½π (t + s)/(1 + s)), so σ is the tangent. Nichol & Dhariwal, *Improved DDPM*, 2021.
 
-    The last step stops short of ᾱ = 0, as theirs does by clipping β at .999.
+    The last step stops short of ᾱ = 0, as Nichol and Dhariwal's does by clipping β at .999.
     """
 
     offset: float = 0.008

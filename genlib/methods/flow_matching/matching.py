@@ -21,13 +21,13 @@ Spacing = Literal["even", "late"]
 def late(u: Float[Tensor, " n"], *, width: float) -> Float[Tensor, " n"]:
     """Times that crowd near the data: uniform numbers → t of density ∝ 1/(1 − t + width).
 
-    The edges of a density are learnt and drawn at its end, and a likelihood weighs errors by t/(1 − t).
+    The edges of a density are learnt and drawn at the end of the path, and a likelihood weighs errors by t/(1 − t).
     """
     return 1 - width * ((1 + 1 / width) ** (1 - u) - 1)
 
 
 def times(steps: int, spacing: Spacing = "even") -> Float[Tensor, " t"]:
-    """From 0 to 1 in so many steps: evenly, or finer towards the data.
+    """Times from 0 to 1 in `steps` steps: even ones, or finer towards the data.
 
     Example:
         >>> times(4).tolist()

@@ -1,4 +1,4 @@
-"""Velocity fields: modules that tell, at x_t = (1 − t)z + tx, the mean of x − z."""
+"""Velocity fields: modules that predict, at x_t = (1 − t)z + tx, the mean of x − z."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from genlib.nets.mlp import joined
 
 EARLIEST = 1e-3
-"""Keeps ln((1 − t)/t) finite at both ends."""
+"""Added to t and 1 − t, it keeps ln((1 − t)/t) finite at both ends."""
 
 
 class PlainVelocity(nn.Module):
@@ -40,13 +40,13 @@ class PreconditionedVelocity(nn.Module):
 
     With D = (1 − t)² + s²t², the variance of x_t: were the data normal, v = (s²t − (1 − t))/D·x would be exact. What is
     left has standard deviation s/√D, so v = (s²t − (1 − t))/D·x + s/√D·net(x/√D, ln((1 − t)/t)/4): what Karras et al.
-    (2022) do for denoisers. Of ln((1 − t)/t) it sees sines and cosines too: what there is to predict changes fast with
-    t where the noise is as fine as the data's detail.
+    (2022) do for denoisers. The network sees sines and cosines of ln((1 − t)/t) too: what there is to predict changes
+    fast with t where the noise is as fine as the data's detail.
 
     Arguments:
         net: takes the point, `1 + 2·time_features` numbers for the time and, after them, the features of the class.
-        data_std: s.
-        time_features: frequencies.
+        data_std: s, the standard deviation of the data.
+        time_features: number of frequencies of these sines and cosines.
         labels: embeds the class, where there are classes.
     """
 
@@ -77,5 +77,5 @@ class PreconditionedVelocity(nn.Module):
 
 
 def variance(t: Tensor, data_std: float) -> Tensor:
-    """Of x_t along each axis: (1 − t)² + s²t²."""
+    """The variance of x_t along each axis: (1 − t)² + s²t²."""
     return (1 - t).square() + (data_std * t).square()

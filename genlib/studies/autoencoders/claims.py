@@ -32,7 +32,7 @@ WIDE_DISCRETE = DiscreteVAE.preset("report", **EPOCHS, variables=22, hidden=(510
 
 
 def _more(metric: str, sign: float = 1.0) -> Callable[[Compared], float]:
-    """By how much a metric of the first run exceeds that of the second."""
+    """By how much a metric of the first run exceeds that of the second, times `sign`."""
 
     def effect(runs: Compared) -> float:
         first, second = (float(run.evaluation.metrics[metric]) for run in runs)
@@ -47,7 +47,7 @@ def neighbours(run: Trained[Any], count: int = 2_000, nearest: int = 10) -> tupl
     far their hues are from its own (chance: .25).
     """
     rows = {name: tensor[:count] for name, tensor in run.study.part("evaluation").items()}
-    z = torch.cat([run.model.encode(run.study.image(some)).mean for some in chunks(rows)])
+    z = torch.cat([run.model.encode(run.study.image(chunk)).mean for chunk in chunks(rows)])
     near = torch.cdist(z, z).topk(nearest + 1, largest=False).indices[:, 1:]
     same = (rows["y"][near] == rows["y"].unsqueeze(1)).float().mean().item()
     apart = hue_distance(rows["hue"][near].flatten(), rows["hue"].repeat_interleave(nearest)).mean().item()
@@ -102,17 +102,17 @@ def _relaxation(runs: Compared) -> float:
     """By how much the loss of whole codes exceeds that of the relaxed ones of training, on the same test images."""
     study, model = runs[0].study, runs[0].model
     rows = study.part("evaluation")
-    whole = study.whole_loss(model, rows, study.draws("claims/whole"))["loss"]
+    whole_loss = study.whole_loss(model, rows, study.draws("claims/whole"))["loss"]
     parts = chunks(rows)
     relaxed = [
         sum(
             term.item()
-            for term in study.loss(model, some, study.draws("claims/relaxed", study.steps + k)).terms.values()
+            for term in study.loss(model, chunk, study.draws("claims/relaxed", study.steps + k)).terms.values()
         )
-        for k, some in enumerate(parts)
+        for k, chunk in enumerate(parts)
     ]
-    sizes = [len(some["x"]) for some in parts]
-    return float(whole - sum(loss * size for loss, size in zip(relaxed, sizes, strict=True)) / sum(sizes))
+    sizes = [len(chunk["x"]) for chunk in parts]
+    return float(whole_loss - sum(loss * size for loss, size in zip(relaxed, sizes, strict=True)) / sum(sizes))
 
 
 CONTINUOUS_CLAIMS = (

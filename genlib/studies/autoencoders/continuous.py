@@ -19,7 +19,7 @@ class ContinuousVAE(Autoencoder):
     """A VAE whose code is normal."""
 
     continuous: int = setting(2, low=1)
-    """Dimensions of the code."""
+    """Number of dimensions of the code."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},

@@ -1,6 +1,6 @@
 """A variational autoencoder with categories for its code, learnt through Gumbel-softmax draws (report C2).
 
-They are relaxed in training only: what is validated, measured and drawn has whole categories.
+Draws are relaxed in training only: what is validated, measured and drawn has whole categories.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class DiscreteVAE(Autoencoder):
     """A VAE whose code is categorical."""
 
     variables: int = setting(20, low=1)
-    """Categorical variables."""
+    """Number of categorical variables in the code."""
     categories: int = setting(10, low=2)
-    """Values of each."""
+    """Number of values of each categorical variable."""
     least_temperature: float = setting(0.5, above=0, high=1)
-    """Where the temperature of relaxed draws ends; it starts at 1."""
+    """Lowest temperature of the relaxed draws, which start at 1."""
     cooling: float = setting(3e-4, low=0)
-    """How fast it falls: exp(−cooling · update)."""
+    """Rate at which the temperature of relaxed draws falls: exp(−cooling · update)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},

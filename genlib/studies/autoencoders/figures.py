@@ -17,29 +17,29 @@ from genlib.studies.losses import draw_loss
 from genlib.study import Tensors
 
 PLANE = 4_000
-"""Test images in the plane of codes."""
+"""Number of test images in the plane of codes."""
 
 
 @torch.no_grad()
 def draw(study: Autoencoder, model: VAE, history: History) -> dict[str, Drawing]:
     """Every figure of the study."""
     rows = study.part("evaluation")
-    found = {
+    drawings = {
         "loss": draw_loss(history, label="loss (nats per image)"),
         "samples": _samples(study, model),
         "reconstructions": _reconstructions(study, model, rows),
         "controlled": _controlled(study, model),
         "traversals": _traversals(study, model, rows),
     }
-    some = {name: tensor[:PLANE] for name, tensor in rows.items()}
+    few = {name: tensor[:PLANE] for name, tensor in rows.items()}
     if study.code.continuous:
-        found["scales"] = _scales(study, model)
+        drawings["scales"] = _scales(study, model)
         if study.code.continuous > 1:
-            found["plane"] = _plane(study, model, some)
+            drawings["plane"] = _plane(study, model, few)
     if study.code.variables:
-        found["codes"] = _codes(study, model, rows)
-        found["temperature"] = _temperature(study)
-    return found
+        drawings["codes"] = _codes(study, model, rows)
+        drawings["temperature"] = _temperature(study)
+    return drawings
 
 
 def picture(x: Tensor) -> np.ndarray:
@@ -48,7 +48,7 @@ def picture(x: Tensor) -> np.ndarray:
 
 
 def kept(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The pictures behind a figure, an image per line."""
+    """The pictures behind a figure, an image per row."""
     return {name: images.reshape(len(images), -1) for name, images in parts.items()}
 
 
@@ -66,14 +66,14 @@ def _reconstructions(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 
 def _controlled(study: Autoencoder, model: VAE) -> Drawing:
     """One hue and four digits, one digit and four hues, from the mean codes of such images."""
-    made = controlled(model, study.images.train, coloured=study.pixels == "coloured")
-    parts = {"0 1 4 7": picture(made[[0, 1, 4, 7], 0]), "2 3 5 8": picture(made[[2, 3, 5, 8], 0])}
+    generated = controlled(model, study.images.train, coloured=study.pixels == "coloured")
+    parts = {"0 1 4 7": picture(generated[[0, 1, 4, 7], 0]), "2 3 5 8": picture(generated[[2, 3, 5, 8], 0])}
     if study.pixels == "coloured":
         parts = {
-            "0 1 4 7 in 216°": picture(made[[0, 1, 4, 7], 6]),
-            "2 3 5 8 in 36°": picture(made[[2, 3, 5, 8], 1]),
-            "3 in 0° 108° 216° 288°": picture(made[3, [0, 3, 6, 8]]),
-            "8 in 36° 144° 252° 324°": picture(made[8, [1, 4, 7, 9]]),
+            "0 1 4 7 in 216°": picture(generated[[0, 1, 4, 7], 6]),
+            "2 3 5 8 in 36°": picture(generated[[2, 3, 5, 8], 1]),
+            "3 in 0° 108° 216° 288°": picture(generated[3, [0, 3, 6, 8]]),
+            "8 in 36° 144° 252° 324°": picture(generated[8, [1, 4, 7, 9]]),
         }
     return Drawing(images.named_rows(parts, title="controlled generation: digits in hues", side=0.8), kept(parts))
 
@@ -119,7 +119,7 @@ def _scales(study: Autoencoder, model: VAE) -> Drawing:
 
 
 def _plane(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
-    z = torch.cat([model.encode(study.image(some)).mean for some in chunks(rows)])
+    z = torch.cat([model.encode(study.image(chunk)).mean for chunk in chunks(rows)])
     axis = "$z_{}$"
     if study.code.continuous > 2:
         z = z - z.mean(0)
@@ -132,7 +132,7 @@ def _plane(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 
 
 def _codes(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
-    """What the variable that knows most of the digits says of each: shares of its values."""
+    """Values of the variable that says most about the digits: the shares of each in every digit."""
     known = knowledge(model, study.image(rows), rows["y"])
     order = np.argsort(known.shares.argmax(0), kind="stable")  # by the digit that a value stands for most
     tables = {f"variable {known.variable}: NMI {known.nmi:.2f}": known.shares[:, order]}

@@ -17,7 +17,7 @@ class JointVAE(DiscreteVAE):
     """A VAE whose code is categorical and normal."""
 
     continuous: int = setting(2, low=1)
-    """Dimensions of the normal code."""
+    """Number of dimensions of the normal code."""
 
     @property
     def code(self) -> Code:

@@ -20,13 +20,13 @@ from genlib.metrics.codes import agreement, best_variable
 from genlib.study import Tensors
 
 CHUNK = 500
-"""Images that are looked at together."""
+"""Number of images that are looked at together."""
 HUES = 10
-"""Hues that are asked for by name, evenly spaced."""
+"""Number of hues, evenly spaced, that controlled generation is asked for."""
 
 
 class Knowledge(NamedTuple):
-    """What one categorical variable knows of the digits."""
+    """How much one categorical variable says about the digits."""
 
     variable: int
     nmi: float
@@ -38,25 +38,25 @@ class Knowledge(NamedTuple):
 def chunks(rows: Tensors) -> list[Tensors]:
     """Rows, a few hundred at a time."""
     parts = {name: torch.split(tensor, CHUNK) for name, tensor in rows.items()}
-    return [dict(zip(parts, some, strict=True)) for some in zip(*parts.values(), strict=True)]
+    return [dict(zip(parts, chunk, strict=True)) for chunk in zip(*parts.values(), strict=True)]
 
 
 @torch.no_grad()
 def nll(model: VAE, x: Tensor, draws: Draws, *, samples: int) -> tuple[float, float]:
     """−ln p(x) of binary images by importance sampling, from above, and its standard error over images."""
-    found = torch.cat(
+    log_p = torch.cat(
         [
-            vae.log_likelihood(model, some, draws.fork(f"importance/{k}"), samples=samples)
-            for k, some in enumerate(torch.split(x, CHUNK))
+            vae.log_likelihood(model, chunk, draws.fork(f"importance/{k}"), samples=samples)
+            for k, chunk in enumerate(torch.split(x, CHUNK))
         ]
     )
-    return -found.mean().item(), found.std().item() / math.sqrt(len(found))
+    return -log_p.mean().item(), log_p.std().item() / math.sqrt(len(log_p))
 
 
 @torch.no_grad()
 def knowledge(model: VAE, x: Tensor, y: Tensor) -> Knowledge:
-    """What the best variable knows of the digits: chosen on one half of the images, measured on the other."""
-    chosen = torch.cat([model.encode(some).logits.argmax(-1) for some in torch.split(x, CHUNK)])
+    """How much the best variable says about the digits: chosen on one half of the images, measured on the other."""
+    chosen = torch.cat([model.encode(chunk).logits.argmax(-1) for chunk in torch.split(x, CHUNK)])
     codes, classes = chosen.numpy(force=True), y.numpy(force=True)
     half = len(codes) // 2
     best = best_variable(codes[:half], classes[:half]).variable
@@ -70,11 +70,11 @@ def knowledge(model: VAE, x: Tensor, y: Tensor) -> Knowledge:
 def controlled(model: VAE, train: Labelled, *, coloured: bool) -> Tensor:
     """Every digit in every hue, (10, 10, c, h, w): decoded from the middle of what such images are encoded to.
 
-    The continuous codes are averaged, of every categorical variable the most frequent value is taken, over a hundred
-    training digits of the class, inked in the hue that is asked for. It is made where the model is.
+    Over a hundred training digits of the class, inked in the hue that is asked for, the continuous codes are averaged,
+    and of every categorical variable the most frequent value is taken. The images are made on the model's device.
     """
     device = next(model.parameters()).device
-    made = []
+    decoded = []
     for digit in range(10):
         grey = train.x[train.y == digit][:100].to(device)
         for hue in range(HUES):
@@ -82,8 +82,8 @@ def controlled(model: VAE, train: Labelled, *, coloured: bool) -> Tensor:
             x = inked(grey, inks) if coloured else (grey > 127).float()
             z, c = model.encode(x).middle
             usual = vae.one_hot(c.sum(0, keepdim=True).argmax(-1), model.categories)
-            made.append(model.decode(z.mean(0, keepdim=True), usual).sigmoid())
-    return torch.cat(made).reshape(10, HUES, *model.shape)
+            decoded.append(model.decode(z.mean(0, keepdim=True), usual).sigmoid())
+    return torch.cat(decoded).reshape(10, HUES, *model.shape)
 
 
 @torch.no_grad()
@@ -91,11 +91,11 @@ def clarity(judge: Any, x: Tensor, asked: Tensor, *, coloured: bool) -> dict[str
     """What an independent judge makes of samples `x`, and of controlled generations `asked`."""
     asked = asked.flatten(0, 1)
     digits = torch.arange(10, device=x.device).repeat_interleave(HUES)
-    found = {
+    metrics = {
         "clarity": judge.probabilities(x).amax(1).mean().item(),
         "controlled_digit": (judge.digits(asked) == digits).float().mean().item(),
     }
     if coloured:
         hues = torch.arange(HUES, device=x.device).repeat(10) / HUES
-        found["controlled_hue"] = in_ink(asked, hues).float().mean().item()
-    return found
+        metrics["controlled_hue"] = in_ink(asked, hues).float().mean().item()
+    return metrics

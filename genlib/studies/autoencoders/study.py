@@ -2,7 +2,7 @@
 
 A coloured digit is a grey one in ink of a hue that its place in the data set and the seed decide, so the colour says
 nothing of the digit. Binary digits have a true likelihood; test images are binarised once and for all, by the seed.
-A fifth of the test images is there to choose by, the others to report.
+A fifth of the test images is there to choose models by, the others to report on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from genlib.studies.digit_judge.study import judge_of
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 BEST = {"learning_rate_schedule": "cosine", "warmup_steps": 200, "ema_decay": 0.999}
-"""What serves every kind beyond the report."""
+"""Fields of the `best` presets, whatever the code."""
 TINY = {
     "data_set": "digits",
     "steps": 20,
@@ -54,32 +54,32 @@ class Autoencoder(Study[VAE]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
     steps: int = setting(14_063, low=1)
-    """Updates of the weights: thirty epochs of 60,000 digits."""
+    """Number of updates of the weights: thirty epochs of 60,000 digits."""
     batch_size: int = setting(128, low=1)
-    """Rows of the global batch, over all workers."""
+    """Number of rows in the global batch, over all workers."""
     log_every: int = setting(50, low=1)
-    """Losses are reported as means over this many updates."""
+    """Number of updates between reports of the losses, which are means over these updates."""
     validate_every: int = setting(1_407, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
     data_set: GreyName = setting("mnist")
-    """The images; `digits` ship with scikit-learn and need no file."""
+    """Data set of the images; `digits` ship with scikit-learn and need no file."""
     pixels: Literal["coloured", "binary"] = setting("coloured")
-    """Ink of any hue on black, three channels; or black and white, one channel, whose NLL is a true one."""
+    """Colours of the images: ink of any hue on black, three channels; or black and white, one, with a true NLL."""
     binarised: Literal["once", "afresh"] = setting("once")
-    """Binary training images: drawn from the grey ones once and for all, or anew for every batch."""
+    """When binary training images are drawn from the grey ones: once and for all, or afresh for every batch."""
     hidden: tuple[int, ...] = setting((512, 256), low=1)
-    """Features of the hidden layers, from the image inwards; the decoder has them the other way round."""
+    """Number of features of each hidden layer, from the image inwards; the decoder has them in reverse."""
     beta: float = setting(1.0, low=0)
     """Weight of the code's divergence from its prior."""
     beta_warmup: int = setting(0, low=0)
-    """Updates over which that weight rises linearly from zero."""
+    """Number of updates over which `beta` rises linearly from zero."""
 
     samples: int = setting(1_000, low=50, evaluation=True)
-    """Samples that are judged."""
+    """Number of samples that are judged."""
     likelihood_images: int = setting(2_000, low=10, evaluation=True)
-    """Binary test images whose likelihood is estimated: these, or all there are."""
+    """Number of binary test images whose likelihood is estimated, or all there are if they are fewer."""
     importance_samples: int = setting(200, low=1, evaluation=True)
-    """Codes drawn for each image whose likelihood is estimated."""
+    """Number of codes drawn for each image whose likelihood is estimated."""
 
     # -- what a kind answers -------------------------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class Autoencoder(Study[VAE]):
         raise NotImplementedError
 
     def temperature(self, step: int) -> float:
-        """The temperature of an update's relaxed draws; whoever has no discrete code has no use for it."""
+        """The temperature of the relaxed draws at an update; without a discrete code it is of no use."""
         return 1.0
 
     # -- the study -----------------------------------------------------------------------------------------------------
@@ -123,8 +123,8 @@ class Autoencoder(Study[VAE]):
 
     def part(self, name: Part, device: torch.device | str | None = None) -> Tensors:
         """Test images: a fifth of them to validate, the others to evaluate, or all."""
-        whole, rows = self._settled(*self.images.test, "test"), self.images.order[name]
-        return {key: tensor[rows].to(device or torch.get_default_device()) for key, tensor in whole.items()}
+        test, rows = self._settled(*self.images.test, "test"), self.images.order[name]
+        return {key: tensor[rows].to(device or torch.get_default_device()) for key, tensor in test.items()}
 
     def _settled(self, x: Tensor, y: Tensor, name: str) -> Tensors:
         draws = self.draws(f"{self.pixels}/{name}", device="cpu")
@@ -139,7 +139,7 @@ class Autoencoder(Study[VAE]):
         return rows
 
     def image(self, rows: Tensors) -> Tensor:
-        """The images of some rows, in [0, 1]."""
+        """The images of the given rows, in [0, 1]."""
         return inked(rows["x"], rows["hue"]) if self.pixels == "coloured" else rows["x"].float() / 255
 
     def model(self) -> VAE:
@@ -166,8 +166,8 @@ class Autoencoder(Study[VAE]):
 
     @torch.no_grad()
     def validate(self, model: VAE, draws: Draws) -> dict[str, float]:
-        found = self.whole_loss(model, self.part("validation", draws.device), draws)
-        return {f"validation/{name}": value for name, value in found.items()}
+        metrics = self.whole_loss(model, self.part("validation", draws.device), draws)
+        return {f"validation/{name}": value for name, value in metrics.items()}
 
     @torch.no_grad()
     def evaluate(self, model: VAE, draws: Draws) -> Evaluation:
@@ -187,10 +187,10 @@ class Autoencoder(Study[VAE]):
 
     @torch.no_grad()
     def sample(self, model: VAE, count: int, draws: Draws) -> Tensors:
-        """Images as bytes, of codes from the prior, and these codes."""
+        """Images as bytes, decoded from codes of the prior, and these codes."""
         z, c = self.prior(count, draws)
         x = torch.cat(
-            [model.decode(*some).sigmoid() for some in zip(torch.split(z, CHUNK), torch.split(c, CHUNK), strict=True)]
+            [model.decode(*chunk).sigmoid() for chunk in zip(torch.split(z, CHUNK), torch.split(c, CHUNK), strict=True)]
         )
         codes = {"z": z} if model.continuous else {}
         codes |= {"c": c.argmax(-1)} if model.variables else {}
@@ -203,12 +203,12 @@ class Autoencoder(Study[VAE]):
 
     @torch.no_grad()
     def whole_loss(self, model: VAE, rows: Tensors, draws: Draws) -> dict[str, float]:
-        """−ELBO and its terms, whatever `beta` was trained with, of whole codes, drawn without relaxation."""
+        """−ELBO and its terms, with `beta` 1 whatever was trained with, of whole codes, drawn without relaxation."""
         sums: dict[str, float] = {}
         count = len(rows["x"])
         for k in range(0, count, CHUNK):
-            some = {name: tensor[k : k + CHUNK] for name, tensor in rows.items()}
-            x = self.image(some)
+            chunk = {name: tensor[k : k + CHUNK] for name, tensor in rows.items()}
+            x = self.image(chunk)
             posterior = model.encode(x)
             logits = model.decode(*self.drawn(posterior, draws.fork(str(k))))
             for name, term in self._terms(x, logits, posterior).items():
@@ -233,5 +233,5 @@ class Autoencoder(Study[VAE]):
 
 
 def _binary(x: Tensor, draws: Draws) -> Tensor:
-    """Black or white, white as probably as the pixel is bright."""
+    """Black or white pixels, white as probably as the grey pixel is bright."""
     return (draws.uniform(len(x) * draws.world, *x.shape[1:]) * 255 < x).to(torch.uint8) * 255

@@ -1,6 +1,6 @@
 """What can a generator know of the digit? Findings about colour transfer, as claims.
 
-The report's generator sees 7 × 7 pixels. What these can tell of the digit is estimated by convolutions of its shape
+The report's generator sees 7 × 7 pixels. How much these say about the digit is estimated by convolutions of its shape
 that are taught with labels, on coloured digits or on their strokes alone, in grey.
 """
 
@@ -53,9 +53,9 @@ def readable_share(study: ColourTransfer, grey: bool) -> float:
 
 def _pixels(net: nn.Module, x: Tensor, y: Tensor, grey: bool) -> tuple[Tensor, Tensor]:
     """Logits of every bright pixel, and the digit it belongs to."""
-    seen = (x.float() / 255).expand(-1, 3, -1, -1) if grey else inked(x, digit_hues(y, "a"))
+    images = (x.float() / 255).expand(-1, 3, -1, -1) if grey else inked(x, digit_hues(y, "a"))
     bright = x[:, 0] > 127
-    return net(seen).movedim(1, -1)[bright], y[:, None, None].expand_as(bright)[bright]
+    return net(images).movedim(1, -1)[bright], y[:, None, None].expand_as(bright)[bright]
 
 
 def _metric(name: str, sign: float = 1.0) -> Callable[[Compared], float]:

@@ -20,25 +20,25 @@ NAMES: dict[Domain, str] = {"a": "A", "b": "B"}
 def draw(study: ColourTransfer, model: Players, history: History) -> dict[str, Drawing]:
     """Every figure of the study."""
     grey = study.images.evaluation.to(torch.get_default_device())
-    seen = {domain: study.carry(model, grey, domain) for domain in OTHER}
+    transfers = {domain: study.carry(model, grey, domain) for domain in OTHER}
     return {
-        "a_to_b": _there_and_back(seen["a"], "a"),
-        "b_to_a": _there_and_back(seen["b"], "b"),
+        "a_to_b": _there_and_back(transfers["a"], "a"),
+        "b_to_a": _there_and_back(transfers["b"], "b"),
         "losses": _losses(history),
-        "hues": _hues(seen),
-        "hue_by_digit": _hue_by_digit(seen),
+        "hues": _hues(transfers),
+        "hue_by_digit": _hue_by_digit(transfers),
     }
 
 
-def _there_and_back(seen: Carried, domain: Domain) -> Drawing:
+def _there_and_back(transfer: Carried, domain: Domain) -> Drawing:
     """A digit of each class: as it is, carried, as it should be, and come back."""
-    first = torch.stack([(seen.y == digit).nonzero()[0, 0] for digit in range(10)])
+    first = torch.stack([(transfer.y == digit).nonzero()[0, 0] for digit in range(10)])
     here, there = NAMES[domain], NAMES[OTHER[domain]]
     parts = {
-        f"{here}": as_bytes(seen.start[first]).numpy(force=True),
-        f"{here} → {there}": as_bytes(seen.carried[first]).numpy(force=True),
-        f"the truth in {there}": as_bytes(seen.truth[first]).numpy(force=True),
-        f"{here} → {there} → {here}": as_bytes(seen.back[first]).numpy(force=True),
+        f"{here}": as_bytes(transfer.start[first]).numpy(force=True),
+        f"{here} → {there}": as_bytes(transfer.carried[first]).numpy(force=True),
+        f"the truth in {there}": as_bytes(transfer.truth[first]).numpy(force=True),
+        f"{here} → {there} → {here}": as_bytes(transfer.back[first]).numpy(force=True),
     }
     title = f"test digits carried from {here} to {there} and back"
     return Drawing(images.named_rows(parts, title=title), {k: v.reshape(len(v), -1) for k, v in parts.items()})
@@ -58,11 +58,14 @@ def _losses(history: History) -> Drawing:
     return Drawing(figure, {title: np.column_stack(pair) for title, pair in series.items()})
 
 
-def _hues(seen: dict[Domain, Carried]) -> Drawing:
+def _hues(transfers: dict[Domain, Carried]) -> Drawing:
     parts = {}
     for domain, other in OTHER.items():
         title = f"{NAMES[domain]} → {NAMES[other]}"
-        parts[title] = (hue_of(seen[domain].truth).numpy(force=True), hue_of(seen[domain].carried).numpy(force=True))
+        parts[title] = (
+            hue_of(transfers[domain].truth).numpy(force=True),
+            hue_of(transfers[domain].carried).numpy(force=True),
+        )
     figure = images.hue_histograms(parts, truth="the target domain itself", found="carried there")
     return Drawing(
         figure,
@@ -70,13 +73,13 @@ def _hues(seen: dict[Domain, Carried]) -> Drawing:
     )
 
 
-def _hue_by_digit(seen: dict[Domain, Carried]) -> Drawing:
+def _hue_by_digit(transfers: dict[Domain, Carried]) -> Drawing:
     """Which hue each digit got; the right one is framed."""
     tables, right = {}, {}
     for domain, other in OTHER.items():
-        nearest = (hue_of(seen[domain].carried) * 10).round().long() % 10
+        nearest = (hue_of(transfers[domain].carried) * 10).round().long() % 10
         table = torch.zeros(10, 10)
-        table.index_put_((seen[domain].y, nearest), torch.ones(len(nearest)), accumulate=True)
+        table.index_put_((transfers[domain].y, nearest), torch.ones(len(nearest)), accumulate=True)
         title = f"{NAMES[domain]} → {NAMES[other]}"
         tables[title] = (table / table.sum(1, keepdim=True).clamp_min(1)).numpy(force=True)
         right[title] = (digit_hues(torch.arange(10), other) * 10).round().long().numpy(force=True)

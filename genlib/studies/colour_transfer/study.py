@@ -24,12 +24,12 @@ from genlib.studies.digit_judge.study import accuracy, judge_of
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 500
-"""Images that are carried together."""
+"""Number of images that are carried together."""
 OTHER: dict[Domain, Domain] = {"a": "b", "b": "a"}
 
 
 class Carried(NamedTuple):
-    """Images of one domain, what became of them in the other, what should have, and back again."""
+    """Images of one domain, what became of them in the other, what should have, and what came back; their digits."""
 
     start: Tensor
     carried: Tensor
@@ -45,37 +45,37 @@ class ColourTransfer(Study[Players]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/psnr", "max")
 
     steps: int = setting(1_500, low=1)
-    """Updates of the weights: six epochs of 30,000 digits a domain."""
+    """Number of updates of the weights: six epochs of 30,000 digits a domain."""
     batch_size: int = setting(120, low=1)
-    """Images of either domain in the global batch, over all workers."""
+    """Number of images of either domain in the global batch, over all workers."""
     learning_rate: float = setting(3e-5, above=0)
-    """Adam's step size at its highest."""
+    """Adam's learning rate at its highest."""
     validate_every: int = setting(250, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
     data_set: GreyName = setting("mnist")
-    """The images; `digits` ship with scikit-learn and need no file."""
+    """Data set of the images; `digits` ship with scikit-learn and need no file."""
     generator: GeneratorName = setting("local")
-    """Three convolutions that see 7 × 7 pixels (the report's), or a colour matrix from a look at the whole image."""
+    """Kind of generator: three convolutions that see 7 × 7 pixels (the report's), or a colour matrix for each image."""
     critic: CriticName = setting("pooled")
-    """The report's, or one of a tenth of its arithmetic."""
+    """Kind of critic: the report's, which pools, or one of a tenth of the arithmetic, with strides."""
     cycle_weight: float = setting(10.0, low=0)
-    """Weight of coming back unchanged."""
+    """Weight of the cycle term, which asks images to come back unchanged."""
     identity_weight: float = setting(0.0, low=0)
-    """Weight of leaving images of the target domain alone; 0 leaves the term out. Both domains have the same ten hues,
-    so a generator that reads the ink alone cannot do both."""
+    """Weight of the identity term, which asks generators to leave images of their target domain alone; 0 leaves it
+    out. Both domains have the same ten hues, so a generator that reads the ink alone cannot do this and carry."""
     pool: int = setting(0, low=0)
-    """Images carried in earlier updates that the critics are shown again; 0 shows them only the newest."""
+    """Number of images carried in earlier updates that the critics are shown again; 0 shows them only the newest."""
     noise: float = setting(0.0, low=0)
-    """Standard deviation of the random colour on whatever the critics see, at first; it falls linearly to zero."""
+    """Initial standard deviation of the random colour on whatever the critics see; it falls linearly to zero."""
     noise_share: float = setting(0.5, above=0, high=1)
-    """Part of the training over which it falls."""
+    """Share of the training over which `noise` falls to zero."""
     critic_rate: float = setting(1.0, above=0)
     """The critics' learning rate as a multiple of the generators'."""
     betas: tuple[float, ...] = setting((0.9, 0.999), low=0, below=1)
     """Adam's decays of the mean gradient and of its mean square."""
 
     samples: int = setting(1_000, low=10, evaluation=True)
-    """Carried images that are kept with the evaluation."""
+    """Number of carried images that are kept with the evaluation."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -138,7 +138,7 @@ class ColourTransfer(Study[Players]):
         return players
 
     def optimizer(self, model: Players) -> torch.optim.Optimizer:
-        """One for all players; the critics have a learning rate of their own."""
+        """One optimizer for all players; the critics have a learning rate of their own."""
         critics = [*model.critic_a.parameters(), *model.critic_b.parameters()]
         groups = [
             {"params": [*model.a_to_b.parameters(), *model.b_to_a.parameters()], "lr": self.learning_rate},
@@ -157,21 +157,21 @@ class ColourTransfer(Study[Players]):
     @torch.no_grad()
     def validate(self, model: Players, draws: Draws) -> dict[str, float]:
         part = self.images.validation.to(draws.device)
-        found = mean_of_both({domain: closeness(self.carry(model, part, domain), domain) for domain in OTHER})
-        return {f"validation/{name}": value for name, value in found.items()}
+        metrics = mean_of_both({domain: closeness(self.carry(model, part, domain), domain) for domain in OTHER})
+        return {f"validation/{name}": value for name, value in metrics.items()}
 
     @torch.no_grad()
     def evaluate(self, model: Players, draws: Draws) -> Evaluation:
         """Digits kept (says an independent judge), hues right, and how close to the truth; mean of both directions."""
         judge, part = needed(self, "judge", draws.device), self.images.evaluation.to(draws.device)
-        found: dict[Domain, dict[str, float]] = {}
+        directions: dict[Domain, dict[str, float]] = {}
         for domain in OTHER:
-            seen = self.carry(model, part, domain)
-            kept = (judge.digits(seen.carried) == seen.y).float().mean().item()
-            found[domain] = {"digit_kept": kept, **closeness(seen, domain)}
-        metrics = mean_of_both(found) | {"judge_accuracy": accuracy(judge, part)}
+            transfer = self.carry(model, part, domain)
+            kept = (judge.digits(transfer.carried) == transfer.y).float().mean().item()
+            directions[domain] = {"digit_kept": kept, **closeness(transfer, domain)}
+        metrics = mean_of_both(directions) | {"judge_accuracy": accuracy(judge, part)}
         for domain, target in OTHER.items():
-            metrics |= {f"{name}/{domain}_to_{target}": value for name, value in found[domain].items()}
+            metrics |= {f"{name}/{domain}_to_{target}": value for name, value in directions[domain].items()}
         return Evaluation(metrics, {k: v.cpu().numpy() for k, v in self.sample(model, self.samples, draws).items()}, {})
 
     @torch.no_grad()
@@ -179,8 +179,8 @@ class ColourTransfer(Study[Players]):
         """Test digits in A's colours and carried to B, as bytes, and their classes."""
         test = self.images.test
         rows = draws.integers(len(test.x), count).cpu()
-        seen = self.carry(model, test.rows(rows).to(draws.device), "a")
-        return {"start": as_bytes(seen.start), "x": as_bytes(seen.carried), "y": seen.y}
+        transfer = self.carry(model, test.rows(rows).to(draws.device), "a")
+        return {"start": as_bytes(transfer.start), "x": as_bytes(transfer.carried), "y": transfer.y}
 
     def example(self) -> tuple[Tensor, ...]:
         return (torch.zeros(4, 3, 28, 28),)
@@ -189,17 +189,17 @@ class ColourTransfer(Study[Players]):
 
     @torch.no_grad()
     def carry(self, model: Players, grey: Labelled, domain: Domain) -> Carried:
-        """Digits in a domain's colours, carried to the other and back; what leaves [0, 1] is cut."""
+        """Digits in a domain's colours, carried to the other and back; values beyond [0, 1] are clipped."""
         there, back = (model.a_to_b, model.b_to_a) if domain == "a" else (model.b_to_a, model.a_to_b)
         start, truth = (inked(grey.x, digit_hues(grey.y, name)) for name in (domain, OTHER[domain]))
-        carried = torch.cat([there(some).clamp(0, 1) for some in torch.split(start, CHUNK)])
-        returned = torch.cat([back(some).clamp(0, 1) for some in torch.split(carried, CHUNK)])
+        carried = torch.cat([there(chunk).clamp(0, 1) for chunk in torch.split(start, CHUNK)])
+        returned = torch.cat([back(chunk).clamp(0, 1) for chunk in torch.split(carried, CHUNK)])
         return Carried(start, carried, truth, returned, grey.y)
 
 
 def closeness(seen: Carried, domain: Domain) -> dict[str, float]:
-    """Of carried images to the truth: share of right hues (of ten), peak signal-to-noise ratio of all pixels together
-    in dB; and the mean absolute difference after going there and back.
+    """How close carried images are to the truth: share of right hues (of ten), peak signal-to-noise ratio of all pixels
+    together in dB; and the mean absolute difference after going there and back.
     """
     asked = digit_hues(seen.y, OTHER[domain])
     error = (seen.carried - seen.truth).square().mean().item()

@@ -18,13 +18,13 @@ REPORT = CouplingFlow.preset("report")
 def _off_axis(runs: Compared) -> float:
     """Minus the furthest that any layer moves any point along its second axis."""
     study = runs[0].study
-    whole = study.path(runs[0].model, study.draws("claims/axes").normal(1_000, 2))
-    moves = whole.diff(dim=0).abs()  # (layers, n, axis)
+    positions = study.path(runs[0].model, study.draws("claims/axes").normal(1_000, 2))
+    moves = positions.diff(dim=0).abs()  # (layers, n, axis)
     return -float(torch.minimum(moves[..., 0], moves[..., 1]).max())
 
 
 def _moved(runs: Compared) -> float:
-    """The mean move of a layer."""
+    """The mean distance by which a layer moves a point."""
     study = runs[0].study
     return float(study.path(runs[0].model, study.draws("claims/axes").normal(1_000, 2)).diff(dim=0).norm(dim=-1).mean())
 

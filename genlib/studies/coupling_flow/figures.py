@@ -35,18 +35,18 @@ def _loss(study: CouplingFlow, history: History) -> Drawing:
 
 @torch.no_grad()
 def _layers(study: CouplingFlow, model: CouplingLayers) -> Drawing:
-    """A cloud of noise after each few layers."""
+    """A cloud of noise after every few layers."""
     draws, count = study.draws("figures/layers"), min(1_000, study.samples)
-    whole = study.path(model, draws.normal(count, 2), labels_of(study, count, draws))
+    positions = study.path(model, draws.normal(count, 2), labels_of(study, count, draws))
     places = sorted({round(share * study.layers) for share in np.linspace(0, 1, 8)})
     names = {0: "noise", study.layers: f"after layer {study.layers}"}
-    shown = {names.get(k, f"after layer {k}"): whole[k].numpy(force=True) for k in places}
+    shown = {names.get(k, f"after layer {k}"): positions[k].numpy(force=True) for k in places}
     return Drawing(clouds.cloud_panels(shown, ground(study), columns=4, room=1.25), shown)
 
 
 @torch.no_grad()
 def _paths(study: CouplingFlow, model: CouplingLayers) -> Drawing:
     draws = study.draws("figures/paths")
-    whole = study.path(model, draws.normal(10, 2), labels_of(study, 10, draws)).transpose(0, 1).numpy(force=True)
-    figure = paths.layer_paths(whole, ground(study), title=f"ten points through {study.layers} layers")
-    return Drawing(figure, {f"path {k}": path for k, path in enumerate(whole)})
+    trajectories = study.path(model, draws.normal(10, 2), labels_of(study, 10, draws)).transpose(0, 1).numpy(force=True)
+    figure = paths.layer_paths(trajectories, ground(study), title=f"ten points through {study.layers} layers")
+    return Drawing(figure, {f"path {k}": path for k, path in enumerate(trajectories)})

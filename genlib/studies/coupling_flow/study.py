@@ -1,6 +1,6 @@
 """A coupling flow on the Olympic rings (report D1).
 
-`report` is the report's own model: 15 affine couplings, each moving one axis, told how by a small network of the other.
+`report` is the report's own model: 15 affine couplings, each moving one axis, as a small network of the other says.
 `best` trains the same couplings better; `spline` bends the axes by rational-quadratic splines instead.
 """
 
@@ -28,31 +28,31 @@ class CouplingFlow(PointStudy[CouplingLayers]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
     steps: int = setting(5_000, low=1)
-    """Updates of the weights: about a CPU-minute."""
+    """Number of updates of the weights: about a CPU-minute."""
     batch_size: int = setting(500, low=1)
-    """Rows of the global batch, over all workers."""
+    """Number of rows in the global batch, over all workers."""
     validate_every: int = setting(250, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
     coupling: Literal["affine", "spline"] = setting("affine")
     """What a layer does to its axis: scale and shift it, or bend it by a monotone rational-quadratic spline."""
     layers: int = setting(15, low=2)
-    """Couplings; they move the two axes in turns."""
+    """Number of couplings; they move the two axes in turns."""
     scale_bound: float = setting(2.0, above=0)
     """Largest log-scale of one affine coupling. Without a bound training diverges."""
     bins: int = setting(16, low=2)
-    """Pieces of a spline."""
+    """Number of pieces of a spline."""
     reach: float = setting(4.0, above=0)
-    """A spline bends [−reach, reach] and leaves the rest of the axis alone."""
+    """Reach of a spline, which bends [−reach, reach] and leaves the rest of the axis alone."""
     width: int = setting(64, low=1)
-    """Features of each hidden layer of a coupling's network."""
+    """Number of features of each hidden layer of a coupling's network."""
     depth: int = setting(2, low=1)
-    """Hidden layers."""
+    """Number of hidden layers of a coupling's network."""
     activation: Activation = setting("relu")
-    """Between the layers."""
+    """Activation function between the layers."""
     fourier_features: int = setting(0, low=0)
-    """Random frequencies at which a coupling's network also sees the fixed axis."""
+    """Number of random Fourier frequencies at which a coupling's network also sees the fixed axis."""
     fourier_scale: float = setting(1.0, above=0)
-    """Their standard deviation, in periods per unit."""
+    """Standard deviation of the random Fourier frequencies, in periods per unit."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -115,9 +115,9 @@ class CouplingFlow(PointStudy[CouplingLayers]):
         }
 
     def evaluate(self, model: CouplingLayers, draws: Draws) -> Evaluation:
-        found = super().evaluate(model, draws)
-        found.metrics["round_trip"] = round_trip(self, model, draws)
-        return found
+        evaluation = super().evaluate(model, draws)
+        evaluation.metrics["round_trip"] = round_trip(self, model, draws)
+        return evaluation
 
     def example(self) -> tuple[Tensor, ...]:
         x = torch.zeros(4, 2)

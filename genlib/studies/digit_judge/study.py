@@ -1,6 +1,6 @@
 """An independent judge of generated digits: a small classifier that other studies are measured with.
 
-No study that it judges trains or sees it. It tells the digit, in ink of any colour; the hue is told in closed form by
+No study that it judges trains or sees it. It reads the digit, in ink of any colour; the hue is found in closed form by
 `genlib.data.images.colours`.
 """
 
@@ -27,17 +27,17 @@ class DigitJudge(Study[Classifier]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/accuracy", "max")
 
     steps: int = setting(6_000, low=1)
-    """Updates of the weights: three epochs of 60,000 digits, half a minute on one thread."""
+    """Number of updates of the weights: three epochs of 60,000 digits, half a minute on one thread."""
     batch_size: int = setting(32, low=1)
-    """Rows of the global batch, over all workers."""
+    """Number of rows in the global batch, over all workers."""
     learning_rate: float = setting(2e-3, above=0)
-    """Adam's step size at its highest."""
+    """Adam's learning rate at its highest."""
     learning_rate_schedule: Literal["constant", "cosine"] = setting("cosine")
-    """What becomes of the learning rate: it stays, or falls to zero as a half cosine over `steps`."""
+    """Course of the learning rate: constant, or falling to zero as a half cosine over `steps`."""
     data_set: GreyName = setting("mnist")
-    """The images; `digits` ship with scikit-learn and need no file."""
+    """Data set of the images; `digits` ship with scikit-learn and need no file."""
     shift: int = setting(2, low=0, high=14)
-    """Pixels by which a batch is moved at most: what is generated is not always centred."""
+    """Largest shift of a batch, in pixels: what is generated is not always centred."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -47,7 +47,7 @@ class DigitJudge(Study[Classifier]):
 
     @property
     def images(self) -> ImageSet:
-        """The data set."""
+        """The grey digits."""
         return images(self.data_set)
 
     @property
@@ -89,5 +89,5 @@ def judge_of(data_set: GreyName) -> DigitJudge:
 
 
 def accuracy(model: Classifier, rows: Labelled) -> float:
-    """The share of images whose class is told."""
+    """The share of images whose class is read rightly."""
     return (model.digits(rows.x.float() / 255) == rows.y).float().mean().item()

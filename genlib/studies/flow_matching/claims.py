@@ -22,14 +22,14 @@ REPORT = FlowMatching.preset("report")
 BY_CLASS = FlowMatching.preset("report", classes=5)
 
 
-def _whole(run: One, count: int) -> Tensor:
+def _paths(run: One, count: int) -> Tensor:
     """Paths from noise to data, in a hundred small steps."""
     start = run.study.draws("claims/paths").normal(count, 2)
     return flow_matching.path(run.study.field(run.model), start, flow_matching.times(100))
 
 
 def _compared(measure: Callable[[Tensor], Tensor]) -> Callable[[Sequence[Trained[Any]]], float]:
-    """A measure of the coupling flow's paths minus that of flow matching's, from the same noise, seen equally often."""
+    """A measure of the coupling flow's paths minus that of flow matching's, from the same noise at as many places."""
 
     def effect(runs: Sequence[Trained[Any]]) -> float:
         matching, coupling = runs
@@ -44,7 +44,7 @@ def _compared(measure: Callable[[Tensor], Tensor]) -> Callable[[Sequence[Trained
 
 def _mean_moves(runs: Compared) -> float:
     """Minus the furthest that the mean of the cloud is ever from the data's, which is 0."""
-    return -float(_whole(runs[0], COUNT).mean(1).norm(dim=1).max())
+    return -float(_paths(runs[0], COUNT).mean(1).norm(dim=1).max())
 
 
 def _on_their_ring(runs: Compared) -> float:

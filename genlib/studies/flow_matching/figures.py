@@ -44,18 +44,18 @@ def draw(study: FlowMatching, model: nn.Module, history: History) -> dict[str, D
 
 def _loss(study: FlowMatching, history: History) -> Drawing:
     training = "velocity_mse" if study.velocity != "plain" else "loss"
-    comparable = training if study.times == "uniform" else None  # else it is of other times
+    comparable = training if study.times == "uniform" else None  # else the two losses are of different times
     label = "squared error of the velocity, per coordinate"
     return draw_loss(history, label=label, training=comparable, floor=study.floor())
 
 
 @torch.no_grad()
 def _cloud(study: FlowMatching, model: nn.Module) -> Drawing:
-    """The cloud on its way."""
+    """The cloud on its way from noise to data."""
     draws, count = study.draws("figures/cloud"), min(1_000, study.samples)
     field = study.field(model, labels_of(study, count, draws))
-    whole = flow_matching.path(field, draws.normal(count, 2), flow_matching.times(50))
-    shown = {f"t = {t:.1f}": whole[round(50 * t)].numpy(force=True) for t in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
+    positions = flow_matching.path(field, draws.normal(count, 2), flow_matching.times(50))
+    shown = {f"t = {t:.1f}": positions[round(50 * t)].numpy(force=True) for t in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
     return Drawing(clouds.cloud_panels(shown, ground(study), columns=6, room=1.25), shown)
 
 
@@ -64,20 +64,22 @@ def _paths(study: FlowMatching, model: nn.Module) -> Drawing:
     draws = study.draws("figures/paths")
     field = study.field(model, labels_of(study, 10, draws))
     times = flow_matching.times(100)
-    whole = flow_matching.path(field, draws.normal(10, 2), times).transpose(0, 1).numpy(force=True)
-    figure = paths.timed_paths(whole, times.numpy(force=True), ground(study), title="ten paths from noise to data")
-    return Drawing(figure, {f"path {k}": path for k, path in enumerate(whole)})
+    trajectories = flow_matching.path(field, draws.normal(10, 2), times).transpose(0, 1).numpy(force=True)
+    figure = paths.timed_paths(
+        trajectories, times.numpy(force=True), ground(study), title="ten paths from noise to data"
+    )
+    return Drawing(figure, {f"path {k}": path for k, path in enumerate(trajectories)})
 
 
 @torch.no_grad()
 def _step_lengths(study: FlowMatching, model: nn.Module) -> Drawing:
-    """Samples of the same noise in Euler steps of several lengths."""
+    """Samples from the same noise in Euler steps of several lengths."""
     draws, count = study.draws("figures/step lengths"), min(2_000, study.samples)
     real = [study.truth.sample(count, draws.fork(f"real {k}")).x for k in range(4)]
     shown, arrays = {}, {}
     for length in STEP_LENGTHS:
-        look = replace(study, solver="euler", spacing="even", sampling_steps=round(1 / length))
-        x = look.generate(model, count, draws.fork("samples"), y=labels_of(study, count, draws))
+        variant = replace(study, solver="euler", spacing="even", sampling_steps=round(1 / length))
+        x = variant.generate(model, count, draws.fork("samples"), y=labels_of(study, count, draws))
         distance = np.mean([sliced_wasserstein(x, cloud) for cloud in real])
         shown[f"Δt = {length:g}: SW {distance:.3f}"] = arrays[f"dt {length:g}"] = x.numpy(force=True)
     shown[f"data: SW {sliced_wasserstein_floor(real):.3f}"] = real[0].numpy(force=True)
@@ -96,10 +98,10 @@ def _classes(study: FlowMatching) -> Drawing:
 def _class_paths(study: FlowMatching, model: nn.Module) -> Drawing:
     y = torch.arange(study.classes)
     start = study.draws("figures/class paths").normal(study.classes, 2)
-    whole = study.path(model, start, y).transpose(0, 1).numpy(force=True)
+    trajectories = study.path(model, start, y).transpose(0, 1).numpy(force=True)
     title = "one path per class (hollow: noise, full: sample)"
-    figure = paths.class_paths(whole, _ground_by_class(study), _names(study), title=title)
-    return Drawing(figure, {f"class {label}": path for label, path in enumerate(whole)})
+    figure = paths.class_paths(trajectories, _ground_by_class(study), _names(study), title=title)
+    return Drawing(figure, {f"class {label}": path for label, path in enumerate(trajectories)})
 
 
 @torch.no_grad()

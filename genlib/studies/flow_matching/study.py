@@ -31,44 +31,44 @@ class FlowMatching(PointStudy[nn.Module]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(10_000, low=1)
-    """Updates of the weights: about half a CPU-minute."""
+    """Number of updates of the weights: about half a CPU-minute."""
     batch_size: int = setting(500, low=1)
-    """Rows of the global batch, over all workers."""
+    """Number of rows in the global batch, over all workers."""
     validate_every: int = setting(1_000, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
     pairing: Literal["independent", "optimal"] = setting("independent")
     """Which noise a data point comes from: any, or the nearest by optimal transport within the batch."""
     velocity: Literal["plain", "preconditioned"] = setting("plain")
     """What the network predicts: the velocity itself, or what a normal density would leave of it."""
     times: Literal["uniform", "late"] = setting("uniform")
-    """The times it is trained at: all alike, or more of those near the data."""
+    """Times that the network is trained at: uniform from noise to data, or more of them near the data."""
     width: int = setting(128, low=1)
-    """Features of each hidden layer."""
+    """Number of features of each hidden layer."""
     depth: int = setting(4, low=1)
-    """Hidden layers."""
+    """Number of hidden layers."""
     activation: Activation = setting("silu")
-    """Between the layers."""
+    """Activation function between the layers."""
     fourier_features: int = setting(0, low=0)
-    """Random frequencies at which the network also sees the point."""
+    """Number of random Fourier frequencies at which the network also sees the point."""
     fourier_scale: float = setting(1.0, above=0)
-    """Their standard deviation, in periods per unit."""
+    """Standard deviation of the random Fourier frequencies, in periods per unit."""
     time_features: int = setting(4, low=0)
-    """Frequencies at which a preconditioned network also sees the time."""
+    """Number of frequencies at which a preconditioned network also sees the time."""
     label_dropout: float = setting(0.0, low=0, below=1)
     """Share of training points whose class is withheld, so that the model also learns the density without classes."""
 
     solver: ode.Solver = setting("euler", evaluation=True)
-    """How the velocity is followed: in fixed steps, or as `tolerance` asks (`adaptive`)."""
+    """Solver that follows the velocity: in fixed steps, or (`adaptive`) in as many as `tolerance` asks for."""
     sampling_steps: int = setting(100, low=1, evaluation=True)
-    """Steps from noise to sample: Δt is one over their number. (`adaptive` takes as many as it needs.)"""
+    """Number of steps from noise to sample: Δt is one over it. (`adaptive` takes as many as it needs.)"""
     spacing: flow_matching.Spacing = setting("even", evaluation=True)
-    """Equal steps, or shorter ones near the data."""
+    """Spacing of the sampling steps: equal, or shorter near the data."""
     tolerance: float = setting(1e-4, above=0, evaluation=True)
     """Error allowed in one adaptive step."""
     guidance: float = setting(1.0, low=0, evaluation=True)
     """Weight of the class against none (classifier-free guidance); needs label_dropout unless it is 1."""
     likelihood_steps: int = setting(50, low=1, evaluation=True)
-    """Runge–Kutta steps of the likelihood and of inverse paths, finer near the data."""
+    """Number of Runge–Kutta steps of the likelihood and of inverse paths, finer near the data."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -118,19 +118,19 @@ class FlowMatching(PointStudy[nn.Module]):
         if self.pairing == "independent":
             x = super().batch(train, draws)
             return x | {"z": draws.normal(self.batch_size, 2)}
-        whole = draws.fork("pairing").whole()  # of the global batch, whatever a worker's share of it
-        batch = super().batch(train, whole)
-        batch["z"] = flow_matching.optimal_pairing(whole.normal(self.batch_size, 2), batch["x"], batch.get("y"))
+        shared = draws.fork("pairing").whole()  # of the global batch, whatever a worker's share of it
+        batch = super().batch(train, shared)
+        batch["z"] = flow_matching.optimal_pairing(shared.normal(self.batch_size, 2), batch["x"], batch.get("y"))
         return {name: draws.mine(tensor) for name, tensor in batch.items()}
 
     def model(self) -> nn.Module:
         with self.draws("model").default_generator():
             plain = self.velocity == "plain"
-            known = 1 + (0 if plain else 2 * self.time_features) + (self.class_embedding if self.classes else 0)
+            others = 1 + (0 if plain else 2 * self.time_features) + (self.class_embedding if self.classes else 0)
             features = None
             if self.fourier_features:
                 features = FourierFeatures(2, self.fourier_features, scale=self.fourier_scale)
-            inputs = (features.outputs if features else 2) + known
+            inputs = (features.outputs if features else 2) + others
             body = MLP(inputs, 2, width=self.width, depth=self.depth, activation=self.activation)
             net = nn.Sequential(features, body) if features else body
             number = self.classes + bool(self.label_dropout)
@@ -164,16 +164,16 @@ class FlowMatching(PointStudy[nn.Module]):
             parts = [
                 torch.split(part, self.batch_size) for part in (z, x, *([y] if self.classes and y is not None else []))
             ]
-            z = torch.cat([flow_matching.optimal_pairing(*some) for some in zip(*parts, strict=True)])
+            z = torch.cat([flow_matching.optimal_pairing(*chunk) for chunk in zip(*parts, strict=True)])
         predicted = model(torch.lerp(z, x, t.unsqueeze(1)), t, self.label(y))
         metrics = {"validation/loss": flow_matching.matching_loss(predicted, x, z).item()}
         metrics["validation/sliced_wasserstein"] = distance_of_few(self, model, draws)
         return metrics
 
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
-        found = super().evaluate(model, draws)
-        found.metrics["round_trip"] = round_trip(self, model, draws)
-        return found
+        evaluation = super().evaluate(model, draws)
+        evaluation.metrics["round_trip"] = round_trip(self, model, draws)
+        return evaluation
 
     def example(self) -> tuple[Tensor, ...]:
         x, t = torch.zeros(4, 2), torch.full((4,), 0.5)
@@ -182,7 +182,7 @@ class FlowMatching(PointStudy[nn.Module]):
     # -- what the trained model can do ---------------------------------------------------------------------------------
 
     def field(self, model: nn.Module, y: Tensor | None = None) -> ode.Field:
-        """The velocity with its class settled."""
+        """The velocity with class and guidance settled."""
         no_class = self.classes if self.label_dropout else None
         return guided(model, self.label(y), guidance=self.guidance, no_class=no_class)
 

@@ -164,7 +164,7 @@ def _pairs(run: One, low: float, high: float, count: int = 400) -> tuple[Tensor,
 
 
 def wrong_over_outside(low: float, high: float) -> Callable[[Compared], float]:
-    """By how much log p is higher in other classes than outside the square, as far from the class."""
+    """By how much log p is higher in other classes than outside the square, at equal distances from the class."""
 
     def effect(runs: Compared) -> float:
         wrong, beyond = _pairs(runs[0], low, high)
@@ -175,7 +175,7 @@ def wrong_over_outside(low: float, high: float) -> Callable[[Compared], float]:
 
 
 def wrong_over_outside_unmatched(runs: Compared) -> float:
-    """Points anywhere in other classes against points anywhere in the frame between the square and [−2, 2]²."""
+    """By how much log p is higher anywhere in other classes than in the frame between the square and [−2, 2]²."""
     run, label = runs[0], torch.full((400,), 2)
     x = run.study.draws("claims/unmatched").uniform(20_000, 2) * 4 - 2
     inside = Square().contains(x)
@@ -184,7 +184,7 @@ def wrong_over_outside_unmatched(runs: Compared) -> float:
 
 
 def drift(label: int, outward: float, start: diffusion.StartName) -> Callable[[Compared], float]:
-    """How far the mean distance from the origin of a class's samples is off that of its real points."""
+    """By how much a class's samples are further from the origin than its real points in the mean, times `outward`."""
 
     def effect(runs: Compared) -> float:
         run = runs[0]

@@ -61,7 +61,7 @@ class _View:
         self.study, self.model, self.plane, self.count = study, model, plane, count
 
     def classes(self, draws: Draws, count: int) -> Tensor | None:
-        """Classes in the data's own proportions; None for a study without."""
+        """Classes in the data's own proportions; None for a study without classes."""
         return self.study.truth.sample(count, draws.fork("classes")).y if self.study.classes else None
 
     def generate(self, draws: Draws, count: int, **fields: Any) -> np.ndarray:
@@ -81,8 +81,10 @@ class _View:
         """Reverse paths from given starts: (starts, steps + 1, 2)."""
         y = y if y is not None else self.classes(draws, len(start))
         step = diffusion.SAMPLERS[sampler or "ddim"]
-        whole = diffusion.path(self.study.predictor(self.model, y), start, self.study.noise.sigmas(steps), draws, step)
-        return whole.transpose(0, 1).numpy(force=True)
+        trajectories = diffusion.path(
+            self.study.predictor(self.model, y), start, self.study.noise.sigmas(steps), draws, step
+        )
+        return trajectories.transpose(0, 1).numpy(force=True)
 
 
 def _loss(study: PointDiffusion, history: History) -> Drawing:
@@ -96,7 +98,7 @@ def _forward_and_reverse(view: _View, draws: Draws) -> Drawing:
     point, label = torch.tensor([EXAMPLE]), None
     if view.study.radial:
         label = Square().label(point)
-    elif view.study.density != "square":  # that point means nothing here: take one of the data's own
+    elif view.study.density != "square":  # the example means nothing here: take one of the data's own points
         point, label = view.study.truth.sample(1, draws.fork("example"))
     sigmas = view.study.noise.sigmas(steps).flip(0)
     increments = torch.cat((sigmas[:1], (sigmas[1:].square() - sigmas[:-1].square()).sqrt()))
@@ -167,8 +169,8 @@ def _one_noise(view: _View, draws: Draws) -> Drawing:
     y = view.classes(draws, 1)
     start = view.study.first_noise(draws, 1, y)
     # Ten separate runs, so that agreement is found and not built in.
-    ten = np.concatenate([view.path(start, draws.fork(str(k)), y=y) for k in range(10)])
-    return Drawing(paths.one_noise(ten, np.linspace(1, 0, ten.shape[1]), view.plane), {"end_points": ten[:, -1]})
+    runs = np.concatenate([view.path(start, draws.fork(str(k)), y=y) for k in range(10)])
+    return Drawing(paths.one_noise(runs, np.linspace(1, 0, runs.shape[1]), view.plane), {"end_points": runs[:, -1]})
 
 
 def _reverse_paths(view: _View, draws: Draws) -> Drawing:
@@ -222,9 +224,9 @@ def _classes(view: _View, draws: Draws) -> Drawing:
 
 def _class_paths(view: _View, draws: Draws) -> Drawing:
     y = torch.arange(view.study.classes)
-    whole = view.path(view.study.first_noise(draws, len(y), y), draws, y=y)
-    figure = paths.class_paths(whole, plane_of(view.study.truth, classes=True), _names(view.study))
-    return Drawing(figure, {f"class {label}": path for label, path in enumerate(whole)})
+    trajectories = view.path(view.study.first_noise(draws, len(y), y), draws, y=y)
+    figure = paths.class_paths(trajectories, plane_of(view.study.truth, classes=True), _names(view.study))
+    return Drawing(figure, {f"class {label}": path for label, path in enumerate(trajectories)})
 
 
 def _class_samples(view: _View, draws: Draws) -> Drawing:

@@ -34,7 +34,7 @@ PROBES: tuple[tuple[str, tuple[float, float], int], ...] = (
     ("corner, class 4", (0.9, 0.9), 4),
     ("corner, class 3", (0.9, 0.9), 3),
 )
-"""Name, point, class: inside the class, inside the data but another class, outside the data, one corner twice."""
+"""Name, point, class of each probe: inside the class, inside another class, outside the data, one corner twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,42 +44,42 @@ class PointDiffusion(PointStudy[nn.Module]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(3_000, low=1)
-    """Updates of the weights: about two CPU-minutes at the report's width."""
+    """Number of updates of the weights: about two CPU-minutes at the report's width."""
     density: DensityName = setting("square")
     """The density to learn. All but the square are standardised."""
     points: int = setting(1_000, low=0)
-    """Fixed training points; 0 draws fresh ones for every batch (by class equally many, without label dropout)."""
+    """Number of fixed training points; 0 draws fresh ones per batch (equally many by class, without label dropout)."""
     schedule: diffusion.ScheduleName = setting("exp5")
-    """The noise σ(t): exp(k(t−1)) for k = 3, 5, 10; linear and cosine as in DDPM; geometric from .003 to 4; EDM's."""
+    """Noise schedule σ(t): exp(k(t−1)), k = 3, 5, 10; linear and cosine as in DDPM; geometric from .003 to 4; EDM's."""
     denoiser: Literal["plain", "preconditioned"] = setting("plain")
     """What the network predicts: the noise itself, or what EDM's preconditioning leaves to it."""
     weighting: diffusion.Weighting = setting("noise")
-    """The loss: squared error of the noise, or with EDM's weight."""
+    """Weighting of the loss: the squared error of the noise as it is, or times EDM's weight."""
     width: int = setting(1024, low=1)
-    """Features of each hidden layer."""
+    """Number of features of each hidden layer."""
     depth: int = setting(2, low=1)
-    """Hidden layers."""
+    """Number of hidden layers."""
     activation: Activation = setting("leaky_relu")
-    """Between the layers."""
+    """Activation function between the layers."""
     fourier_features: int = setting(0, low=0)
-    """Random frequencies at which the network also sees the point."""
+    """Number of random Fourier frequencies at which the network also sees the point."""
     fourier_scale: float = setting(1.0, above=0)
-    """Their standard deviation, in periods per unit."""
+    """Standard deviation of the random Fourier frequencies, in periods per unit."""
     label_dropout: float = setting(0.0, low=0, below=1)
     """Share of training points whose class is withheld, so that the model also learns the density without classes."""
 
     sampler: diffusion.SamplerName = setting("ddim", evaluation=True)
-    """How samples are drawn."""
+    """Method of drawing samples."""
     sampling_steps: int = setting(100, low=1, evaluation=True)
-    """Steps from noise to sample."""
+    """Number of steps from noise to sample."""
     start: diffusion.StartName = setting("matched", evaluation=True)
-    """The noise that sampling starts from: what the forward process ends in, or N(0, σ(1)²) as in the report."""
+    """Noise that sampling starts from: what the forward process ends in, or N(0, σ(1)²) as in the report."""
     guidance: float = setting(1.0, low=0, evaluation=True)
     """Weight of the class against none (classifier-free guidance); needs label_dropout unless it is 1."""
     likelihood_steps: int = setting(25, low=1, evaluation=True)
-    """Runge–Kutta steps of the likelihood."""
+    """Number of Runge–Kutta steps of the likelihood."""
     bound_draws: int = setting(1_000, low=2, evaluation=True)
-    """Draws of (t, ε) per point in the variational bound."""
+    """Number of draws of (t, ε) per point in the variational bound."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -170,10 +170,10 @@ class PointDiffusion(PointStudy[nn.Module]):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, draws: Draws) -> Evaluation:
-        found = super().evaluate(model, draws)
+        evaluation = super().evaluate(model, draws)
         if self.radial:
-            found.tables["log_prob"] = log_prob_table(self, model, draws.fork("table"))
-        return found
+            evaluation.tables["log_prob"] = log_prob_table(self, model, draws.fork("table"))
+        return evaluation
 
     def example(self) -> tuple[Tensor, ...]:
         x, sigma = torch.zeros(4, 2), torch.ones(4)
@@ -182,7 +182,7 @@ class PointDiffusion(PointStudy[nn.Module]):
     # -- what the trained model can do ---------------------------------------------------------------------------------
 
     def predictor(self, model: nn.Module, y: Tensor | None = None) -> diffusion.NoisePredictor:
-        """The model with its class settled."""
+        """The noise predictor with class and guidance settled."""
         no_class = self.classes if self.label_dropout else None
         return guided(model, self.label(y), guidance=self.guidance, no_class=no_class)
 
@@ -234,7 +234,7 @@ def log_prob_table(study: PointDiffusion, model: nn.Module, draws: Draws) -> lis
     x = torch.tensor([probe[1] for probe in PROBES], device=draws.device)
     y = torch.tensor([probe[2] for probe in PROBES], device=draws.device)
     exact = study.log_prob(model, x, y)
-    # The flow has no sampling error; what it has is the integrator's, told by halving the steps.
+    # The flow has no sampling error; what it has is the integrator's, estimated by halving the steps.
     coarse = replace(study, likelihood_steps=max(1, study.likelihood_steps // 2)).log_prob(model, x, y)
     rows = []
     for k, (name, point, label) in enumerate(PROBES):

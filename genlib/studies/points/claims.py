@@ -16,7 +16,7 @@ from genlib.studies.points.study import PointStudy
 from genlib.training import Trained
 
 COUNT = 10_000
-"""Samples a side in every comparison of clouds."""
+"""Number of samples a side in every comparison of clouds."""
 Metric = Callable[[Trained[Any], Tensor], float]
 
 
@@ -27,7 +27,7 @@ def samples_of(run: Trained[Any], **fields: Any) -> Tensor:
 
 
 def real_points(run: Trained[Any], name: str = "real") -> Tensor:
-    """As many of the data."""
+    """Points of the data, as many as `samples_of` draws."""
     return run.study.truth.sample(COUNT, run.study.draws(f"claims/{name}")).x
 
 
@@ -37,7 +37,7 @@ def c2st_to_data(run: Trained[Any], x: Tensor) -> float:
 
 
 def distance_to_data(run: Trained[Any], x: Tensor) -> float:
-    """Sliced Wasserstein to the data, over five real clouds."""
+    """Sliced Wasserstein distance of samples to the data, as the mean over five real clouds."""
     return sum(sliced_wasserstein(real_points(run, f"real {k}"), x) for k in range(5)) / 5
 
 
@@ -54,12 +54,12 @@ def gain(metric: Metric, few: int, many: int, **fields: Any) -> Callable[[Sequen
 # -- on the density and off it -----------------------------------------------------------------------------------------
 
 NEAR = 0.35
-"""Off the density, but within this distance of it: inside the rings' holes and around their edges."""
+"""Distance within which points off the density are near it: inside the rings' holes and around their edges."""
 
 
 @torch.no_grad()
 def on_and_off(run: Trained[Any], *, near: bool, count: int = 1_000) -> tuple[Tensor, Tensor]:
-    """Points on the density, and points off it: anywhere in its rectangle, or near it."""
+    """Points on the density, and points off it: anywhere in its rectangle, or `near` the density."""
     draws = run.study.draws("claims/on and off")
     on = run.study.truth.sample(count, draws).x
     off = off_density(run.study, 4 * count, draws.fork("off"))

@@ -15,7 +15,7 @@ from genlib.studies.points.study import PointStudy
 
 
 def ground(study: PointStudy[Any]) -> Plane:
-    """Where figures are drawn."""
+    """The plane that figures are drawn on."""
     return plane_of(study.truth)
 
 
@@ -25,8 +25,8 @@ def draw_samples(study: Any, model: Any) -> Drawing:
     draws, count = study.draws("figures/samples"), min(2_000, study.samples)
     shown = {"data": study.truth.sample(count, draws).x.numpy(force=True)}
     for seed in range(3):
-        mine = draws.fork(str(seed))
-        shown[f"samples, seed {seed}"] = study.generate(model, count, mine, y=labels_of(study, count, mine)).numpy(
+        stream = draws.fork(str(seed))
+        shown[f"samples, seed {seed}"] = study.generate(model, count, stream, y=labels_of(study, count, stream)).numpy(
             force=True
         )
     return Drawing(clouds.cloud_panels(shown, ground(study), columns=4), shown)
@@ -36,7 +36,7 @@ def draw_samples(study: Any, model: Any) -> Drawing:
 def draw_inverse_paths(study: Any, model: Any) -> Drawing:
     """Five points on their way to the noise."""
     x, y, on = five_points(study, study.draws("figures/inverse"))
-    whole = study.path(model, x, y, inverse=True).transpose(0, 1).numpy(force=True)
+    trajectories = study.path(model, x, y, inverse=True).transpose(0, 1).numpy(force=True)
     log_p = study.log_prob(model, x, y).numpy(force=True)
-    figure = paths.inverse_paths(whole, on, log_p, ground(study))
-    return Drawing(figure, {f"point {k}": path for k, path in enumerate(whole)} | {"log_prob": log_p})
+    figure = paths.inverse_paths(trajectories, on, log_p, ground(study))
+    return Drawing(figure, {f"point {k}": path for k, path in enumerate(trajectories)} | {"log_prob": log_p})

@@ -21,10 +21,10 @@ def five_points(study: PointStudy[Any], draws: Draws) -> tuple[Tensor, Tensor | 
     chosen = [0]
     for _ in range(2):
         chosen.append(int(torch.cdist(real, real[chosen]).min(1).values.argmax()))
-    room = off_density(study, 200, draws.fork("off"))
-    away = torch.cdist(room, real).min(1).values
-    hidden = torch.where(away > away.median() / 2, (room - real.mean(0)).norm(dim=1), math.inf)
-    x = torch.cat((real[chosen], room[[int(away.argmax()), int(hidden.argmin())]]))
+    off = off_density(study, 200, draws.fork("off"))
+    away = torch.cdist(off, real).min(1).values
+    hidden = torch.where(away > away.median() / 2, (off - real.mean(0)).norm(dim=1), math.inf)
+    x = torch.cat((real[chosen], off[[int(away.argmax()), int(hidden.argmin())]]))
     y = None if not study.classes or labels is None else torch.cat((labels[chosen], labels[:2]))
     return x, y, np.array([True] * 3 + [False] * 2)
 
@@ -39,5 +39,5 @@ def off_density(study: PointStudy[Any], count: int, draws: Draws) -> Tensor:
 
 
 def labels_of(study: PointStudy[Any], count: int, draws: Draws) -> Tensor | None:
-    """Classes in the data's own shares; none for a study without."""
+    """Classes in the data's own shares; None for a study without classes."""
     return study.truth.sample(count, draws.fork("labels")).y if study.classes else None

@@ -25,16 +25,16 @@ class PointStudy(Study[Model]):
     density: DensityName = setting("rings")
     """The density to learn. All but the square are standardised."""
     points: int = setting(0, low=0)
-    """Fixed training points; 0 draws fresh ones for every batch."""
+    """Number of fixed training points; 0 draws fresh points for every batch."""
     classes: int = setting(0, low=0)
-    """Classes to condition on: all that the density has, or 0 for none."""
+    """Number of classes to condition on: all that the density has, or 0 for none."""
     class_embedding: int = setting(64, low=1)
-    """Features that stand for the class."""
+    """Number of features that stand for the class."""
 
     samples: int = setting(10_000, low=50, evaluation=True)
-    """Samples that are measured."""
+    """Number of samples that are measured."""
     likelihood_points: int = setting(2_000, low=2, evaluation=True)
-    """Real points whose exact likelihood is computed."""
+    """Number of real points whose exact likelihood is computed."""
 
     def check(self) -> None:
         name, available = type(self).__name__, self.truth.classes
@@ -114,7 +114,7 @@ class PointStudy(Study[Model]):
     # -- for the methods -----------------------------------------------------------------------------------------------
 
     def label(self, y: Tensor | None) -> Tensor | None:
-        """The class to tell the model: none where the study has none; refused where it is missing."""
+        """The classes to give to the model: None where the study has none; refused where they are missing."""
         if self.classes and y is None:
             raise InputError(f"this model was trained by class: give the class of each point, 0 to {self.classes - 1}.")
         return y if self.classes else None
@@ -124,7 +124,7 @@ class PointStudy(Study[Model]):
 
 
 def distance_of_few(study: Any, model: nn.Module, draws: Draws) -> float:
-    """Sliced Wasserstein of 1,000 samples in at most 20 steps to the data: cheap enough for validation."""
+    """Sliced Wasserstein distance of 1,000 samples in at most 20 steps to the data: cheap enough for validation."""
     count = min(1_000, study.samples)
     clouds = [study.truth.sample(count, draws.fork(f"real {k}")) for k in range(4)]
     quick = replace(study, sampling_steps=min(20, study.sampling_steps))
@@ -134,7 +134,7 @@ def distance_of_few(study: Any, model: nn.Module, draws: Draws) -> float:
 
 @contextmanager
 def calls_of(model: nn.Module) -> Iterator[list[None]]:
-    """One entry for every call of the model inside."""
+    """A list that gets an entry for every call of the model inside."""
     calls: list[None] = []
     hook = model.register_forward_pre_hook(lambda *_: calls.append(None))
     try:

@@ -15,7 +15,7 @@ REPORT = SpiralDiffusion.preset("report")
 
 
 def _from_chance(runs: Compared) -> float:
-    """How far C2ST of 10,000 samples a side is from chance."""
+    """Minus how far the C2ST of 10,000 samples a side is above chance."""
     run = runs[0]
     x = run.study.generate(run.model, 10_000, run.study.draws("claims/samples"))
     real = run.study.truth.sample(10_000, run.study.draws("claims/real")).x
@@ -29,7 +29,7 @@ def _distances(run: One) -> list[float]:
     return [sliced_wasserstein(x, real) for x in clean]
 
 
-def _whole_fall(runs: Compared) -> float:
+def _fall(runs: Compared) -> float:
     distances = _distances(runs[0])
     return distances[0] - distances[-1]
 
@@ -45,7 +45,7 @@ CLAIMS = (
     Claim(
         "The predicted x̂₀ improves along the reverse steps",
         (REPORT,),
-        _whole_fall,
+        _fall,
         "fall of the sliced Wasserstein distance of x̂₀ from first to last step",
     ),
 )

@@ -30,40 +30,40 @@ class SpiralDiffusion(Study[nn.Module]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(20_000, low=1)
-    """Updates of the weights."""
+    """Number of updates of the weights."""
     validate_every: int = setting(2_000, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
     schedule: Literal["ddpm"] = setting("ddpm")
-    """β rises linearly over `diffusion_steps` discrete steps."""
+    """Noise schedule: β rises linearly over `diffusion_steps` discrete steps."""
     diffusion_steps: int = setting(40, low=2)
-    """T, the discrete steps of the forward process."""
+    """T, the number of discrete steps of the forward process."""
     lowest_beta: float = setting(1e-4, above=0, below=1)
     """β of the first step."""
     highest_beta: float = setting(0.3, above=0, below=1)
     """β of the last step. The usual .02 would leave ᾱ_T = .67 after 40 steps, and no disc."""
     points: int = setting(10_000, low=0)
-    """Fixed training points; 0 draws fresh ones for every batch."""
+    """Number of fixed training points; 0 draws fresh points for every batch."""
     denoiser: Literal["plain", "preconditioned"] = setting("plain")
     """What the network predicts: the noise itself, or what EDM's preconditioning leaves to it."""
     noise_levels: Literal["discrete", "continuous"] = setting("discrete")
-    """Where the network is trained: at the T levels alone, or anywhere between the first and the last."""
+    """Noise levels that the network is trained at: the T levels alone, or any between the first and the last."""
     width: int = setting(128, low=1)
-    """Features of each hidden layer."""
+    """Number of features of each hidden layer."""
     depth: int = setting(3, low=1)
-    """Hidden layers."""
+    """Number of hidden layers."""
     activation: Activation = setting("relu")
-    """Between the layers."""
+    """Activation function between the layers."""
 
     sampler: diffusion.SamplerName = setting("ancestral", evaluation=True)
-    """How samples are drawn; ancestral is DDPM's own."""
+    """Method of drawing samples; ancestral is DDPM's own."""
     sampling_steps: int = setting(40, low=2, evaluation=True)
-    """Steps from noise to sample, at most `diffusion_steps`; DDPM's last step goes to x̂₀, the others end at t = 1."""
+    """Number of steps from noise to sample, at most `diffusion_steps`; the last goes to x̂₀ (ancestral) or to t = 1."""
     samples: int = setting(10_000, low=50, evaluation=True)
-    """Samples that are measured."""
+    """Number of samples that are measured."""
     likelihood_points: int = setting(2_000, low=2, evaluation=True)
-    """Real points whose exact likelihood is computed."""
+    """Number of real points whose exact likelihood is computed."""
     likelihood_steps: int = setting(25, low=1, evaluation=True)
-    """Runge–Kutta steps of the likelihood."""
+    """Number of Runge–Kutta steps of the likelihood."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -176,7 +176,7 @@ class SpiralDiffusion(Study[nn.Module]):
         return self.noise.table().to(like)
 
     def level_draws(self, like: Tensor, rows: int, draws: Draws) -> Tensor:
-        """The σ to train at."""
+        """The σ of each row to train at."""
         if self.noise_levels == "continuous":
             return self.noise.sigma(draws.uniform(rows))
         return self.levels(like)[draws.integers(self.diffusion_steps, rows)]
@@ -191,7 +191,7 @@ class SpiralDiffusion(Study[nn.Module]):
         return self._start.place(draws.normal(count, 2))
 
     def generate(self, model: nn.Module, count: int, draws: Draws) -> Tensor:
-        """Samples."""
+        """Samples from pure noise."""
         x = self.first_noise(count, draws)
         step = diffusion.SAMPLERS[self.sampler]
         return diffusion.sample(model, x, self.sampling_sigmas().to(x), draws, step)
@@ -200,7 +200,7 @@ class SpiralDiffusion(Study[nn.Module]):
     def log_prob(self, model: nn.Module, x: Tensor) -> Tensor:
         """The exact log-density under the model's probability flow.
 
-        It passes through all noise levels: a model trained at the discrete ones alone is interpolated between them.
+        The flow passes through all noise levels; a model trained at discrete ones alone is interpolated between them.
         """
         low, high = self.noise.lowest, self.noise.highest
         return diffusion.log_prob(model, x, lowest=low, highest=high, start=self._start, steps=self.likelihood_steps)
@@ -220,12 +220,14 @@ def reverse_with_predictions(
     """Along one reverse process, at a few steps t: x_t in DDPM's coordinates, x̂₀ predicted from it, and t."""
     draws = study.draws(stream)
     sigmas = study.sampling_sigmas()
-    whole = diffusion.path(model, study.first_noise(count, draws), sigmas, draws, diffusion.SAMPLERS[study.sampler])
+    trajectories = diffusion.path(
+        model, study.first_noise(count, draws), sigmas, draws, diffusion.SAMPLERS[study.sampler]
+    )
     steps = study.sampling_steps
     labels = sorted({max(1, round(steps * share)) for share in (1, 0.6, 0.35, 0.2, 0.1, 0.025)}, reverse=True)
     points, clean = [], []
     for t in labels:
-        x, sigma = whole[steps - t], sigmas[steps - t]
+        x, sigma = trajectories[steps - t], sigmas[steps - t]
         points.append(x * study.noise.signal(sigma))
         clean.append(x - sigma * model(x, sigma))
     return points, clean, labels

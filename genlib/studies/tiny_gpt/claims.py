@@ -18,7 +18,7 @@ MINGPT = TinyGPT.preset("mingpt")
 
 
 def _inverted_by(runs: Compared) -> float:
-    """Updates left of 500 when the sentence is exact; where it never is, as if it took all there are and one more."""
+    """Updates left of 500 when the sentence is exact; where it never is, as if it took all updates and one more."""
     study = runs[0].study
     exact = study.inverted(runs[0].model, study.sentence).exact
     return float(500 - (study.inversion_updates + 1 if exact is None else exact))
@@ -29,8 +29,8 @@ def _held_out_inverted(runs: Compared) -> float:
     study, model = runs[0].study, runs[0].model
     length, tokens = len(study.reader.encode(study.sentence)), study.reader.encode(study.source.held_out)
     firsts = study.draws("claims/sentences").integers(len(tokens) - length, 10).tolist()
-    found = [study.inverted(model, tokens[first : first + length]).exact for first in firsts]
-    return sum(exact is not None and exact <= 500 for exact in found) / 10
+    updates = [study.inverted(model, tokens[first : first + length]).exact for first in firsts]
+    return sum(exact is not None and exact <= 500 for exact in updates) / 10
 
 
 @torch.no_grad()
@@ -45,8 +45,8 @@ def _maps(run: One) -> Tensor:
 
 
 def entropy(maps: Tensor) -> Tensor:
-    """Of the attention of each position over those before it, as a share of the most there can be; mean by block and
-    head.
+    """Entropy of the attention of each position over those before it, as a share of the most there can be; mean by
+    block and head.
     """
     later = maps[..., 1:, :]  # the first position can only look at itself
     most = torch.arange(2, maps.shape[-1] + 1).log()
@@ -54,7 +54,7 @@ def entropy(maps: Tensor) -> Tensor:
 
 
 def distance(maps: Tensor) -> Tensor:
-    """How many tokens back it looks on average, by block and head."""
+    """How many tokens back attention looks on average, by block and head."""
     places = torch.arange(maps.shape[-1], dtype=maps.dtype)
     back = (places.unsqueeze(1) - places).clamp_min(0)
     return (maps * back).sum(-1).mean((1, 3))

@@ -24,11 +24,11 @@ def draw(study: TinyGPT, model: Decoder, history: History) -> dict[str, Drawing]
 
 
 def _inversion(study: TinyGPT, model: Decoder) -> Drawing:
-    found = study.inverted(model, study.sentence)
+    inversion = study.inverted(model, study.sentence)
     shown = sorted({int(k) for k in np.geomspace(1, study.inversion_updates, 9)})
-    said = {k: study.reader.decode(found.said[k - 1]) for k in shown}
-    losses, margins = np.array(found.losses), np.array(found.margins)
-    figure = text.inversion(losses, margins, said, exact=found.exact)
+    said = {k: study.reader.decode(inversion.said[k - 1]) for k in shown}
+    losses, margins = np.array(inversion.losses), np.array(inversion.margins)
+    figure = text.inversion(losses, margins, said, exact=inversion.exact)
     return Drawing(figure, {"inversion": np.column_stack((np.arange(1, len(losses) + 1), losses, margins))})
 
 
@@ -36,19 +36,19 @@ def _inversion(study: TinyGPT, model: Decoder) -> Drawing:
 def _attention(study: TinyGPT, model: Decoder) -> Drawing:
     """Where the model looks over a sentence when it says the next word: first block above, last block below."""
     tokens = study.reader.encode(study.sentence)
-    seen = model.see(tokens.unsqueeze(0), attention=True)
-    assert seen.maps is not None
-    last = seen.maps[:, 0, :, -1].numpy(force=True)  # (layers, heads, positions)
-    said = text.readable(study.reader.decode(seen.logits[0, -1:].argmax(-1)))
+    output = model.see(tokens.unsqueeze(0), attention=True)
+    assert output.maps is not None
+    last = output.maps[:, 0, :, -1].numpy(force=True)  # (layers, heads, positions)
+    following = text.readable(study.reader.decode(output.logits[0, -1:].argmax(-1)))
     shown = {"first block": last[0], "last block": last[-1]}
-    figure = text.attention_rows(shown, study.reader.pieces(tokens), title=f"saying “{said}” after this sentence")
+    figure = text.attention_rows(shown, study.reader.pieces(tokens), title=f"saying “{following}” after this sentence")
     return Drawing(figure, shown)
 
 
 def _scores(study: TinyGPT, model: Decoder) -> Drawing:
     """Continuations of one prompt, token by token."""
     shown = {
-        f"{study.prompt}{one}": (pieces, log_p.numpy(force=True))
-        for one, (pieces, log_p) in study.scored(model).items()
+        f"{study.prompt}{continuation}": (pieces, log_p.numpy(force=True))
+        for continuation, (pieces, log_p) in study.scored(model).items()
     }
     return Drawing(text.score_bars(shown), {title: log_p for title, (_, log_p) in shown.items()})

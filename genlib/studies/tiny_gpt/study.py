@@ -24,7 +24,7 @@ from genlib.nets.transformer import Decoder
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 64
-"""Blocks of held-out text that are read together."""
+"""Number of blocks of held-out text that are read together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,53 +34,53 @@ class TinyGPT(Study[Decoder]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/nats_per_char", "min")
 
     steps: int = setting(1_000, low=1)
-    """Updates of the weights."""
+    """Number of updates of the weights."""
     batch_size: int = setting(12, low=1)
-    """Blocks of the global batch, over all workers."""
+    """Number of blocks of text in the global batch, over all workers."""
     learning_rate: float = setting(5e-4, above=0)
-    """Adam's step size at its highest."""
+    """Adam's learning rate at its highest."""
     clip_norm: float = setting(1.0, low=0)
-    """Longest gradient allowed (its norm over all parameters); 0 allows any."""
+    """Longest gradient allowed (norm over all parameters); longer ones are shortened to it, and 0 allows any."""
     weight_decay: float = setting(0.1, low=0)
-    """How much of itself a matrix loses in an update, in units of the learning rate; norms and biases lose nothing."""
+    """Share of itself that a matrix loses in an update, in units of the learning rate; norms and biases lose none."""
     validate_every: int = setting(100, low=1)
-    """Updates between validations; the last update is always validated."""
+    """Number of updates between validations; the last update is always validated."""
     text: str = setting("alice")
-    """`alice`, `shakespeare`, `grammar` (which needs no file), or the path of a UTF-8 text."""
+    """Text to learn: `alice`, `shakespeare`, `grammar` (which needs no file), or the path of a UTF-8 text."""
     held_out: float = setting(0.1, above=0, below=1)
-    """Part of the text, its end, that is validated on."""
+    """Share of the text, at its end, that is held out to validate on."""
     tokeniser: TokeniserName = setting("byte_pairs")
-    """Byte pairs trained on the training text, or its characters."""
+    """Tokeniser: byte pairs trained on the training text, or its characters."""
     vocabulary: int = setting(512, low=256)
-    """Tokens that byte pairs are merged to."""
+    """Number of tokens that byte pairs are merged to."""
     block: int = setting(64, low=2)
-    """Tokens of context."""
+    """Number of tokens of context."""
     layers: int = setting(4, low=1)
-    """Blocks of attention and perceptron."""
+    """Number of layers, each of attention and a perceptron."""
     heads: int = setting(4, low=1)
-    """Heads of attention in each."""
+    """Number of heads of attention in each layer."""
     width: int = setting(128, low=1)
-    """Features of a position."""
+    """Number of features of a position."""
     dropout: float = setting(0.0, low=0, below=1)
     """Share of features that are left out of every sum while training."""
     tied: bool = setting(False)
-    """One table of tokens reads and writes."""
+    """Whether one table of tokens serves both to read and to write."""
 
     samples: int = setting(8, low=1, evaluation=True)
-    """Texts that go on from places of the held-out text."""
+    """Number of sampled texts, each of which continues a place of the held-out text."""
     sample_tokens: int = setting(200, low=1, evaluation=True)
-    """Tokens of every sample."""
+    """Number of tokens of every sample."""
     temperature: float = setting(0.8, low=0, evaluation=True)
-    """Of samples: below 1 the probable tokens become more so."""
+    """Temperature of the samples: below 1 the probable tokens become more so."""
 
     sentence: str = setting("I am a little squirrel holding a walnut", evaluation=True)
-    """What an input is learnt for that makes the model say it; attention is drawn on it too."""
+    """Sentence that an input is learnt to make the model say; attention is drawn on it too."""
     inversion_updates: int = setting(1_000, low=1, evaluation=True)
-    """Updates of that input."""
+    """Number of updates of the input that is learnt to make the model say `sentence`."""
     inversion_rate: float = setting(0.05, above=0, evaluation=True)
-    """Adam's step size on it."""
+    """Adam's learning rate for the input that is learnt to make the model say `sentence`."""
     prompt: str = setting("Beginning of a journey is", evaluation=True)
-    """The text whose continuations are scored."""
+    """Text whose continuations are scored."""
     continuations: tuple[str, ...] = setting((" long.", " the end.", " a rabbit."), evaluation=True)
     """Texts that may follow the prompt; each is scored, token by token."""
 
@@ -152,7 +152,7 @@ class TinyGPT(Study[Decoder]):
         return Data(train, test)
 
     def _refuse_unreadable(self) -> None:
-        """What is only read after the training is tried before it."""
+        """Raise before the training where a text that is read only after it cannot be read."""
         asked = [
             ("sentence", self.sentence),
             ("prompt", self.prompt),
@@ -175,8 +175,8 @@ class TinyGPT(Study[Decoder]):
         tokens = train["tokens"]
         first = draws.integers(len(tokens) - self.block, self.batch_size)
         places = first.unsqueeze(1) + torch.arange(self.block + 1, device=tokens.device)
-        whole = tokens[places]
-        return {"x": whole[:, :-1], "y": whole[:, 1:]}
+        windows = tokens[places]
+        return {"x": windows[:, :-1], "y": windows[:, 1:]}
 
     def model(self) -> Decoder:
         with self.draws("model").default_generator():
@@ -224,13 +224,13 @@ class TinyGPT(Study[Decoder]):
         drawn = self.sample(model, self.samples, draws)["x"].cpu()
         rows = [{"sample": k, "text": self.reader.decode(row)} for k, row in enumerate(drawn)]
         scored = [
-            {"prompt": self.prompt, "continuation": one, "log_p": log_p.sum().item(), "tokens": len(log_p)}
-            for one, (_, log_p) in self.scored(model).items()
+            {"prompt": self.prompt, "continuation": continuation, "log_p": log_p.sum().item(), "tokens": len(log_p)}
+            for continuation, (_, log_p) in self.scored(model).items()
         ]
         return Evaluation(metrics, {"x": drawn.numpy()}, {"samples": rows, "continuations": scored})
 
     def inverted(self, model: Decoder, sentence: str | Tensor) -> gpt.Inversion:
-        """How an input is learnt that makes the model say a sentence."""
+        """The course of learning an input that makes the model say a sentence."""
         tokens = self.reader.encode(sentence) if isinstance(sentence, str) else sentence
         if not 0 < len(tokens) <= self.block:
             raise InputError(f"a sentence of {len(tokens)} tokens: allowed are 1 to {self.block}, a block.")
@@ -238,26 +238,26 @@ class TinyGPT(Study[Decoder]):
         return gpt.invert(model, tokens, draws, updates=self.inversion_updates, rate=self.inversion_rate)
 
     def scored(self, model: Decoder) -> dict[str, tuple[list[str], Tensor]]:
-        """The tokens of every continuation, and ln p of each given the prompt and those before it."""
-        prompt, found = self.reader.encode(self.prompt), {}
+        """The tokens of every continuation, and ln p of each token given the prompt and the tokens before it."""
+        prompt, scores = self.reader.encode(self.prompt), {}
         for continuation in self.continuations:
             tokens = self.reader.encode(continuation)
-            whole = torch.cat((prompt, tokens)).to(model.tokens.weight.device)
-            found[continuation] = (self.reader.pieces(tokens), gpt.scores(model, whole)[-len(tokens) :].cpu())
-        return found
+            context = torch.cat((prompt, tokens)).to(model.tokens.weight.device)
+            scores[continuation] = (self.reader.pieces(tokens), gpt.scores(model, context)[-len(tokens) :].cpu())
+        return scores
 
     @torch.no_grad()
     def sample(self, model: Decoder, count: int, draws: Draws) -> Tensors:
         """Texts as tokens, each going on from a place of the held-out text."""
         tokens = self.reader.encode(self.source.held_out).to(draws.device)
-        begun = min(self.block // 2, 8)
-        first = draws.fork("prompts").integers(len(tokens) - begun, count)
-        prompts = tokens[first.unsqueeze(1) + torch.arange(begun, device=draws.device)]
+        length = min(self.block // 2, 8)
+        first = draws.fork("prompts").integers(len(tokens) - length, count)
+        prompts = tokens[first.unsqueeze(1) + torch.arange(length, device=draws.device)]
         rows = []
         for k, prompt in enumerate(torch.split(prompts, CHUNK)):  # bounds the cache
-            mine = draws.fork(f"tokens {k}")
-            made = list(gpt.generate(model, prompt, self.sample_tokens, mine, temperature=self.temperature))
-            rows.append(torch.cat((prompt, torch.stack(made, 1)), 1))
+            stream = draws.fork(f"tokens {k}")
+            drawn = list(gpt.generate(model, prompt, self.sample_tokens, stream, temperature=self.temperature))
+            rows.append(torch.cat((prompt, torch.stack(drawn, 1)), 1))
         return {"x": torch.cat(rows)}
 
     def example(self) -> tuple[Tensor, ...]:

@@ -2,7 +2,8 @@
 
 from cluster.directory import Result, open_run, open_study, read_result
 from cluster.execution import execute
-from cluster.run import Origin, Run
+from cluster.run import Run
+from cluster.states import Origin
 from cluster.storage import find_run, open_storage, run_folders
 from cluster.workers import Workers
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import genlib
-from cluster.directory import DRIVER, Result, has_writer, open_study, read_result
+from cluster.directory import DRIVER, Result, has_writer, read_result
 from cluster.evaluations import evaluate, evaluation_key, looks_of, read_evaluation
 from cluster.files import (
     Damaged,
@@ -29,27 +29,18 @@ from cluster.files import (
     storage_failures,
     write_json,
 )
-from cluster.journal import Journal, copy_rows, is_damaged, read_history, read_rows, read_segments
+from cluster.journal import Journal, read_history, read_rows
 from cluster.lease import Fenced, Held, Lease, refuse_held
 from cluster.record import describe, rebuild, source_hash
+from cluster.states import Origin, States
 from cluster.storage import open_storage
 from cluster.system import SystemLog
-from genlib import CheckpointError, Diverged, History, InputError, Launch, Progress, Study, Trained
-from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_checkpoint
+from genlib import Diverged, History, InputError, Launch, Progress, Study, Trained
+from genlib.checkpoint import checkpoints, is_whole
 from genlib.fitting import finished
 from genlib.own import adopt, provenance
 
 Listener = Callable[[Progress], None]
-KEPT = 2
-"""Checkpoints kept beside the best: the newest, and one to fall back on."""
-
-
-class Origin(NamedTuple):
-    """The run that another one starts from, and its update there."""
-
-    path: Path
-    key: str
-    step: int
 
 
 class Run:
@@ -79,7 +70,7 @@ class Run:
         self.path = self.storage / (sweep or study.title()) / self.key
         self.notes: list[str] = []
         self._lease: Lease | None = None
-        self._best: tuple[float, int] | None = None
+        self.states = States(self.path, study, origin, self.note)
 
     # -- doing it ------------------------------------------------------------------------------------------------------
 
@@ -144,12 +135,12 @@ class Run:
         """Train to the end, from the newest whole checkpoint if there is one."""
         launch = launch or Launch()
         with self.claimed(launch) as lease:
-            self.refuse_other_device(launch, any_device)
-            state = self.newest_state(launch)
+            self.states.refuse_other_device(launch, any_device)
+            state = self.states.newest(launch)
             journal = Journal(self.path / "journal", lease, device=launch.kind, workers=launch.world)
             for progress in genlib.train(self.study, state, launch=launch):
                 journal.append(progress.step, progress.metrics)
-                self.keep(progress)
+                self.states.keep(progress, lease)
                 if listener:
                     listener(progress)
             return self.finished(state, launch)
@@ -174,43 +165,11 @@ class Run:
                 self._write_result("FINISHED", metrics=metrics, evaluation=folder.name)
         return metrics
 
-    def keep(self, progress: Progress) -> None:
-        """Save a checkpoint where one is due, and let old ones go."""
-        if progress.step % self.study.validate_every and progress.step != self.study.steps:
-            return
-        folder = self.path / "checkpoints"
-        self.lease.check()
-        with storage_failures(folder):
-            save_checkpoint(folder, self.study, progress.state)
-            best = self._best_step(progress)
-            for old in checkpoints(folder)[:-KEPT]:
-                if old.name != f"step-{best:08d}":
-                    shutil.rmtree(old)
-
     # -- where it stands -----------------------------------------------------------------------------------------------
 
     def result(self) -> Result:
         """Status and metrics, from the directory alone."""
         return read_result(self.path)
-
-    def newest_state(self, launch: Launch) -> genlib.State:
-        """The newest whole checkpoint's state that the journal reaches; else the origin's; else a new one.
-
-        Damaged checkpoints are set aside, with a note.
-        """
-        rows = read_rows(self.path / "journal")
-        reached = rows[-1]["step"] if rows else 0
-        folders = checkpoints(self.path / "checkpoints")
-        for path in folders:
-            if not is_whole(path):
-                self.note(f"the checkpoint {path} is damaged. It is set aside as {set_aside(path).name}.")
-        for path in reversed([path for path in folders if path.exists()]):
-            state = load_checkpoint(path, self.study, launch)
-            if state.step <= reached:
-                return state
-            self.note(f"the journal ends at step {reached}, before {path.name}: these steps are computed again.")
-            set_aside(path)
-        return self._state_of_origin(launch) if self.origin else genlib.start(self.study, launch)
 
     def history(self) -> History:
         """Every metric so far."""
@@ -303,60 +262,12 @@ class Run:
         with storage_failures(path):
             write_json(path, {**describe(self.study), "key": self.key, "origin": origin})
 
-    def refuse_other_device(self, launch: Launch, any_device: bool) -> None:
-        """Raise where another kind of device began the run, unless `any_device`; note where the journal is damaged."""
-        segments = read_segments(self.path / "journal")
-        if segments and (began := segments[-1].head.get("device", launch.kind)) != launch.kind and not any_device:
-            raise InputError(
-                f"{self.path} was begun on {began}, and this is {launch.kind}: bits will differ from here on; "
-                "--any-device continues nevertheless, --fresh starts anew."
-            )
-        if is_damaged(self.path / "journal"):
-            rows = read_rows(self.path / "journal")
-            last = rows[-1]["step"] if rows else 0
-            self.note(f"the journal of {self.path} is damaged after step {last}: these steps are computed again.")
-
-    def _state_of_origin(self, launch: Launch) -> genlib.State:
-        """The origin's state at the agreed update, its journal up to there as this run's first segment."""
-        assert self.origin is not None
-        old = open_study(self.origin.path)
-        state = genlib.start(self.study, launch)
-        if old.checksums() != self.study.checksums():
-            raise InputError(f"{self.study.title()} cannot start from {self.origin.path}: that run is of other data.")
-        folder = self.origin.path / "checkpoints" / f"step-{self.origin.step:08d}"
-        try:
-            state.restore(load_checkpoint(folder, old, launch).capture())
-        except CheckpointError:
-            raise
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{self.study.title()} cannot start from {self.origin.path}: its model or optimizer is another; "
-                "change only fields that leave the model as it is."
-            ) from error
-        for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
-            group["lr"] = rate
-        copy_rows(self.origin.path / "journal", self.path / "journal", upto=self.origin.step)
-        return state
-
     def evaluation_folder(self, study: Study[Any]) -> Path:
         """Where the evaluation under a study's evaluation fields is kept."""
         return self.path / "evaluations" / evaluation_key(study)
 
     def _default_evaluation(self) -> str:
         return evaluation_key(self.study, read_json(self.path / "study.json")["fields"])
-
-    def _best_step(self, progress: Progress) -> int:
-        """The validated step with the best objective so far. The journal is read for it once."""
-        name, direction = self.study.objective
-        sign = 1 if direction == "min" else -1
-        if self._best is None:
-            steps, values = self.history().series(name)
-            self._best = min(
-                ((sign * v, s) for s, v in zip(steps.tolist(), values.tolist(), strict=True)), default=None
-            )
-        elif name in progress.metrics:
-            self._best = min(self._best, (sign * progress.metrics[name], progress.step))
-        return self._best[1] if self._best else 0
 
     def _metrics_so_far(self) -> dict[str, float]:
         """The newest value of every metric in the journal."""

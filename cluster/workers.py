@@ -22,7 +22,8 @@ from cluster.journal import Journal
 from cluster.lease import Lease, exit_when_lapsed, refuse_held, wait_for_lapse
 from cluster.needs import lending_from
 from cluster.parcel import pack, unpack
-from cluster.run import Origin, Run
+from cluster.run import Run
+from cluster.states import Origin
 from cluster.storage import open_storage
 from genlib import Diverged, InputError, Launch, Study
 from genlib.checkpoint import load_checkpoint
@@ -173,7 +174,7 @@ def _train(run: Run, task: Task, launch: Launch) -> None:
     for progress in genlib.train(run.study, state, launch=launch):
         if journal is not None:
             journal.append(progress.step, progress.metrics)
-            run.keep(progress)
+            run.states.keep(progress, run.lease)
     if journal is not None:
         run.conclude(run.finished(state, launch), task.looks, figures=task.figures, evaluation=task.evaluation)
 
@@ -186,8 +187,8 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
     state = None
     try:
         if launch.rank == 0 and not _failure(run):
-            run.refuse_other_device(launch, task.any_device)
-            state = run.newest_state(launch)
+            run.states.refuse_other_device(launch, task.any_device)
+            state = run.states.newest(launch)
             _count_tries(run, state.step)
             step = [state.step]
     finally:
@@ -200,7 +201,7 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
     folder = run.path / "checkpoints" / f"step-{step[0]:08d}"
     if step[0] and not (run.origin and step[0] == run.origin.step):
         return load_checkpoint(folder, run.study, launch)  # fails where this node does not see the storage
-    return run.newest_state(launch) if run.origin else genlib.start(run.study, launch)
+    return run.states.newest(launch) if run.origin else genlib.start(run.study, launch)
 
 
 def _failure(run: Run) -> str:

@@ -20,7 +20,8 @@ from cluster.files import RunFailed
 from cluster.mirror import ui_command
 from cluster.needs import needs_of, train_needs
 from cluster.plan import Plan, probe
-from cluster.run import Origin, Run, start_anew
+from cluster.run import Run, start_anew
+from cluster.states import Origin
 from cluster.stopping import on_stop
 from cluster.storage import find_run
 from cluster.workers import Workers

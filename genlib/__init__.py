@@ -32,7 +32,7 @@ from genlib.studies.tiny_gpt.study import TinyGPT
 from genlib.study import Data, Evaluation, Loss, Study, setting
 from genlib.training import Launch, Progress, Trained, start, train
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __all__ = [
     "CATALOGUE",
     "STUDIES",

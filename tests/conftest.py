@@ -31,6 +31,13 @@ def kind(request):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def _no_mlflow_but_the_tests_own(monkeypatch):
+    """Neither that of the person who tests, nor one that MLflow has remembered in the environment."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("GENLIB_STORAGE", raising=False)
+
+
 @pytest.fixture(scope="session")
 def session():
     """One Ray for all tests that need it; starting it takes longer than most of them."""

@@ -80,7 +80,6 @@ def test_mlflow_shows_it_as_an_input(tmp_path, monkeypatch):
 
     from cluster.mirror.bring import Mirror
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     small_judge(monkeypatch)
     execute(Run(TINY, tmp_path))
     Mirror(tmp_path).bring_everything()

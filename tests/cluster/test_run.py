@@ -9,7 +9,8 @@ import pytest
 from cluster.directory import open_run, read_result
 from cluster.files import read_json, sealed, unsealed, write_json
 from cluster.journal import read_rows
-from cluster.run import Origin, Run, start_anew
+from cluster.run import Run, start_anew
+from cluster.states import Origin
 from cluster.storage import run_folders
 from genlib import InputError, PointDiffusion
 from genlib.checkpoint import checkpoints

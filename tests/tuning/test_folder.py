@@ -18,11 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STUDIES = {"a flow": CouplingFlow.preset("tiny"), "matching": FlowMatching.preset("tiny")}
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 def test_its_runs_are_children_of_one_parent_in_mlflow(tmp_path):
     from mlflow import MlflowClient
 

@@ -14,11 +14,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STUDY = PointDiffusion.preset("tiny", steps=40)
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @pytest.fixture
 def run(tmp_path):
     run = Run(STUDY, tmp_path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from cluster.mirror import refuse_unusable, start_mirror, ui_command, wait_until_shown
+from cluster.mirror import NOWHERE, refuse_unusable, start_mirror, tracking_uri, ui_command, wait_until_shown
 from cluster.storage import MARK, run_folders, storage_from
 from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError
@@ -37,6 +37,10 @@ def main(options: Options) -> None:
     storage = storage_from(options.storage)
     if not (storage / MARK).exists():
         raise InputError(f"{storage} is no storage of genlib's: give --storage.")
+    if tracking_uri(storage) == NOWHERE:
+        raise InputError(
+            "MLFLOW_TRACKING_URI is 'none', so there is nowhere to show them: unset it, or give an address."
+        )
     warning = refuse_unusable(storage)
     if warning:
         raise InputError(warning)

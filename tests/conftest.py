@@ -54,6 +54,7 @@ def tiny(request):
     return every_tiny()[request.param]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks when its turn comes
 def pytest_collection_modifyitems(items):
     """With several processes (pytest-xdist) one of them has Ray, and tests that share a fixture of their module have
     the same one; the others go to whichever is free.

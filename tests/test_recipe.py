@@ -173,8 +173,7 @@ def tree(tmp_path_factory):
 
 
 def there(tree, *command):
-    env = os.environ | {"PYTHONPATH": str(tree)}
-    env.pop("MLFLOW_TRACKING_URI", None)
+    env = os.environ | {"PYTHONPATH": str(tree), "MLFLOW_TRACKING_URI": "none"}
     return subprocess.run([sys.executable, *map(str, command)], cwd=tree, env=env, capture_output=True, text=True)
 
 

@@ -29,10 +29,12 @@ from genlib import InputError
 from genlib.own import adopted, provenance
 
 FOLDER, CURSOR = ".mirror", "shown.json"
+NOWHERE = "none"
+"""The address that stands for no MLflow: nothing is mirrored."""
 
 
 def tracking_uri(storage: Path) -> str:
-    """The server that the environment names, or the storage folder's own SQLite file."""
+    """The server that the environment names, or the storage folder's own SQLite file; or `NOWHERE`."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
@@ -47,12 +49,16 @@ def mirror_folder(storage: Path) -> Path:
 def ui_command(storage: Path) -> str:
     """What shows the mirror: a command, or the server's address."""
     uri = tracking_uri(storage)
+    if uri == NOWHERE:
+        return "nothing is mirrored to MLflow; experiments/mirror.py does it later"
     return scrubbed(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
 def refuse_unusable(storage: Path) -> str | None:
     """Raise for an address that answers with an error; return a sentence where nothing answers, which may change."""
     uri = tracking_uri(storage)
+    if uri == NOWHERE:
+        return None
     shown = scrubbed(uri)
     if "://" not in uri or uri.startswith("file:"):
         raise InputError(
@@ -92,6 +98,8 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     Arguments:
         again: replace a process that is alive, and begin from nothing: everything is looked up and sent once more.
     """
+    if tracking_uri(storage) == NOWHERE:
+        return
     folder = mirror_folder(storage)
     origins = [provenance(kind) for kind in adopted().values()]
     own = [one.place for one in origins if one and one.place]
@@ -113,6 +121,8 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
 
 def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
     """Wait until everything up to this moment is in MLflow; returns a sentence where that is not to be had now."""
+    if tracking_uri(storage) == NOWHERE:
+        return None
     since, folder = time.time(), mirror_folder(storage)
     started = 0.0
     while time.time() - since < seconds:

@@ -32,7 +32,7 @@ class Options:
     device: str = "cpu"
     """Torch device to train on; with `cuda` every worker has a GPU."""
     tracking: str = ""
-    """Address of MLflow. [MLFLOW_TRACKING_URI, else a SQLite file in the storage]"""
+    """Address of MLflow, or `none` to mirror nothing. [MLFLOW_TRACKING_URI, else a SQLite file in the storage]"""
     plan: bool = False
     """Say what would run, where and for how long, and stop."""
     fresh: bool = False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import open_run, read_result
+from cluster import Run, execute, open_run
 from cluster.journal import read_rows
 from cluster.mirror import tracking_uri
 from genlib import InputError, find_study
@@ -33,7 +33,8 @@ def command(script, *arguments):
 
 
 def run(script, *arguments, **environment):
-    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | environment
+    """Run a script to its end; without MLflow, unless an address is given."""
+    env = os.environ | {"MLFLOW_TRACKING_URI": "none"} | environment
     folder = Path(script).parent if "mine" in str(script) else None
     done = subprocess.run(command(script, *arguments), capture_output=True, text=True, env=env, timeout=300, cwd=folder)
     assert "Traceback" not in done.stderr, done.stderr
@@ -59,7 +60,7 @@ def test_its_help_is_made_of_its_docstrings(mine):
 
 def test_it_is_trained_drawn_mirrored_opened_and_not_done_twice(mine, tmp_path):
     asked = (f"{mine}:Perceptron", "--preset", "tiny", "--epochs", 2, "--storage", tmp_path, "--json")
-    done = train(*asked)
+    done = train(*asked, MLFLOW_TRACKING_URI="")
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout.splitlines()[-1])["runs"]
     kind = find_study(f"{mine}:Perceptron")
@@ -80,34 +81,44 @@ def test_it_is_trained_drawn_mirrored_opened_and_not_done_twice(mine, tmp_path):
     assert (Path(found["path"]) / "result.json").stat().st_mtime_ns == before
 
 
+WORK = """
+import sys
+from cluster import Run, execute
+from genlib import find_study
+execute(Run(find_study(sys.argv[1]).preset("tiny", steps=4_000), sys.argv[2]))
+"""
+
+
 def test_killed_it_goes_on_where_it_was(mine, tmp_path):
-    asked = (f"{mine}:Perceptron", "--preset", "tiny", "--steps", 4_000, "--storage", tmp_path)
-    with subprocess.Popen(
-        command(ROOT / "experiments" / "train.py", *asked), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    ) as process:
+    named = f"{mine}:Perceptron"
+    with subprocess.Popen([sys.executable, "-c", WORK, named, str(tmp_path)]) as process:
         while not list(tmp_path.glob("perceptron/*/checkpoints/step-*")):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    (path,) = tmp_path.glob("perceptron/*")
-    assert read_result(path).status == "KILLED"
-    assert train(*asked).returncode == 0
-    assert len(list((path / "journal").iterdir())) == 2
-    assert train(*asked, "--storage", tmp_path / "undisturbed").returncode == 0
-    (other,) = (tmp_path / "undisturbed").glob("perceptron/*")
-    rows = [[(row["step"], row["metrics"]) for row in read_rows(folder / "journal")] for folder in (path, other)]
-    assert rows[0] == rows[1]
+    study = find_study(named).preset("tiny", steps=4_000)
+    run = Run(study, tmp_path)
+    assert run.result().status == "KILLED"
+    execute(run)
+    assert len(list((run.path / "journal").iterdir())) == 2
+    undisturbed = Run(study, tmp_path / "undisturbed")
+    execute(undisturbed)
+    assert rows_of(run) == rows_of(undisturbed)
+
+
+def rows_of(run):
+    return [(row["step"], row["metrics"]) for row in read_rows(run.path / "journal")]
 
 
 def test_its_file_is_a_script_that_sweeps_it_under_tune(mine, tmp_path):
-    done = run(mine, "--storage", tmp_path, "--seeds", 0, 1, "--json")
+    done = run(mine, "--storage", tmp_path, "--json", MLFLOW_TRACKING_URI="")
     assert done.returncode == 0, done.stderr
     runs = json.loads(done.stdout.splitlines()[-1])["runs"]
-    assert [found["status"] for found in runs] == ["FINISHED"] * 12
+    assert [found["status"] for found in runs] == ["FINISHED"] * 6
     assert f"best:     python experiments/train.py {mine}:Perceptron --preset report" in done.stderr
     assert (tmp_path / "widths-of-a-perceptron" / "comparison.png").exists()
     names = {shown.info.run_name for shown in shown_in_mlflow(tmp_path)}
-    assert {"widths of a perceptron", "width 4, epochs 5", "width 64, epochs 25, seed 1"} <= names
+    assert {"widths of a perceptron", "width 4, epochs 5", "width 64, epochs 25"} <= names
 
 
 @pytest.mark.slow
@@ -133,27 +144,25 @@ def test_its_claims_are_checked(mine, tmp_path):
 
 
 def test_its_runs_are_closed_to_who_does_not_name_it(mine, tmp_path):
-    train(f"{mine}:Perceptron", "--preset", "tiny", "--storage", tmp_path)
-    (path,) = tmp_path.glob("perceptron/*")
+    run = Run(find_study(f"{mine}:Perceptron").preset("tiny"), tmp_path)
+    execute(run)
     code = "import sys; from cluster import open_run; open_run(sys.argv[1])"
-    stranger = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    stranger = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True)
     assert "holds the study Perceptron, which is none of genlib's" in stranger.stderr
     named = "import sys; from genlib import find_study; from cluster import open_run\n"
     named += "print(open_run(sys.argv[1], find_study(sys.argv[2])).study.title())"
-    known = subprocess.run([sys.executable, "-c", named, str(path), str(mine)], capture_output=True, text=True)
+    known = subprocess.run([sys.executable, "-c", named, str(run.path), str(mine)], capture_output=True, text=True)
     assert known.stdout == "perceptron\n"
-    listed = run(ROOT / "experiments" / "runs.py", "list", "--storage", tmp_path)
-    assert "FINISHED" in listed.stdout
 
 
-def test_a_changed_file_is_said_aloud(mine, tmp_path):
+def test_a_changed_file_is_said_aloud(mine, tmp_path, capsys):
     changed = Path(shutil.copy(mine, tmp_path / "mine.py"))
-    asked = (f"{changed}:Perceptron", "--preset", "tiny", "--storage", tmp_path / "runs")
-    assert train(*asked).returncode == 0
+    run = Run(find_study(f"{changed}:Perceptron").preset("tiny"), tmp_path / "runs")
+    execute(run)
     changed.write_text(changed.read_text() + "\n# a remark\n")
-    (path,) = (tmp_path / "runs").glob("perceptron/*")
-    (path / "result.json").unlink()  # so that there is something left to do
-    assert "Perceptron's source has changed since" in train(*asked).stderr
+    (run.path / "result.json").unlink()  # so that there is something left to do
+    execute(Run(find_study(f"{changed}:Perceptron").preset("tiny"), tmp_path / "runs"))
+    assert "Perceptron's source has changed since" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

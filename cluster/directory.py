@@ -14,6 +14,9 @@ that the process was handed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +27,7 @@ from cluster.record import rebuild
 from genlib import InputError, Study, Trained
 from genlib.checkpoint import checkpoints, load_checkpoint
 from genlib.fitting import finished
+from genlib.needs import current_lender, kept, lending
 from genlib.own import adopt
 
 DRIVER = "driver"
@@ -93,4 +97,21 @@ def open_run(path: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
     state = load_checkpoint(folders[-1], study)
     if state.step < study.steps:
         raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
-    return finished(study, state.result(), read_history(path / "journal"), state.cpu_seconds)
+    trained = finished(study, state.result(), read_history(path / "journal"), state.cpu_seconds)
+    trained.surroundings = partial(_lending_from, path.absolute().parents[1])
+    return trained
+
+
+@contextmanager
+def _lending_from(storage: Path) -> Iterator[None]:
+    """Lend what a storage has, where nobody else lends; who only looks writes nothing there."""
+    if current_lender() is not None:
+        yield
+        return
+
+    def lend(study: Study[Any]) -> Any:
+        path = storage / study.title() / study.key()
+        return open_run(path).model if read_result(path).status == "FINISHED" else kept(study)
+
+    with lending(lend):
+        yield

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from cluster.directory import open_run
+from cluster.directory import DRIVER, open_run
 from cluster.lease import Held, wait_for_lapse
 from cluster.run import Run
 from genlib import Study
 from genlib.needs import lending
+from genlib.training import one_thread
 
 
 def needs_of(studies: Iterable[Study[Any]], *, evaluated: bool = True) -> list[Study[Any]]:
@@ -31,16 +32,18 @@ def needs_of(studies: Iterable[Study[Any]], *, evaluated: bool = True) -> list[S
 
 def train_needs(studies: Iterable[Study[Any]], storage: Path, *, evaluated: bool = True) -> None:
     """Train what these studies need, in the same storage; what is there already is shared."""
-    for need in needs_of(studies, evaluated=evaluated):
-        _trained(need, storage)
+    with lending_from(storage):
+        for need in needs_of(studies, evaluated=evaluated):
+            _trained(need, storage)
 
 
 def _trained(study: Study[Any], storage: Path) -> Run:
     """A study's finished run: it was there, or is trained now, here or by another process that needs it too."""
     run = Run(study, storage)
     while run.known((), figures=False) is None:
-        wait_for_lapse(run.path / "lease")
-        with suppress(Held), torch.enable_grad(), torch.device("cpu"):
+        for folder in ("lease", DRIVER):
+            wait_for_lapse(run.path / folder)
+        with suppress(Held), torch.enable_grad(), torch.device("cpu"), one_thread():
             run.execute(figures=False)
     return run
 

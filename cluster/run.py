@@ -117,9 +117,11 @@ class Run:
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under each of `looks`, or None where anything of it is missing or damaged."""
         try:
-            rebuild(read_json(self.path / "study.json"), self.path)
+            described = read_json(self.path / "study.json")
+            rebuild(described, self.path)
         except (FileNotFoundError, Damaged, InputError):
             return None
+        self._note_changed_file(described)
         result = self.result()
         rows = read_rows(self.path / "journal") if result.status == "FINISHED" else []
         if not rows or rows[-1]["step"] != self.study.steps or not checkpoints(self.path / "checkpoints"):
@@ -176,6 +178,11 @@ class Run:
         return read_history(self.path / "journal")
 
     @property
+    def is_held(self) -> bool:
+        """Whether this process writes the run at present."""
+        return self._lease is not None
+
+    @property
     def lease(self) -> Lease:
         """The run's lease, while it is held."""
         if self._lease is None:
@@ -184,6 +191,8 @@ class Run:
 
     def note(self, text: str) -> None:
         """Tell the user something that is no failure; it goes into `result.json` too."""
+        if text in self.notes:
+            return
         self.notes.append(text)
         sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
 
@@ -235,22 +244,31 @@ class Run:
             self._lease = None
             lease.release()
 
+    def _note_changed_file(self, described: dict[str, Any]) -> None:
+        """Say where an own study's file is not the one that the run was made of: its name and fields are all that
+        tells runs apart.
+        """
+        own, then = provenance(type(self.study)), described.get("own") or {}
+        if own is None or own.source == then.get("source"):
+            return
+        name, text = type(self.study).__name__, "has changed" if own.place == then.get("place") else "is another"
+        self.note(
+            f"{name}'s file {text} since {self.path} began ({then.get('place')}, {then.get('source')}; now "
+            f"{own.place}, {own.source}): its numbers are the old one's; raise the study's `version`, or give --fresh."
+        )
+
     def _describe(self) -> None:
         """Write `study.json`, or say what has changed since."""
         path = self.path / "study.json"
         try:
             known = read_json(path)
             rebuild(known, self.path)
-            own, before = provenance(type(self.study)), known.get("own") or {}
-            for whose, then, now in (
-                ("genlib", known["source"], source_hash()),
-                (type(self.study).__name__, before.get("source", ""), own.source if own else ""),
-            ):
-                if then != now:
-                    self.note(
-                        f"{whose}'s source has changed since {self.path} began ({then or 'unknown'}, now "
-                        f"{now or 'unknown'}): numbers may differ; --fresh starts anew."
-                    )
+            if known["source"] != source_hash():
+                self.note(
+                    f"genlib's source has changed since {self.path} began ({known['source']}, now {source_hash()}): "
+                    "numbers may differ; --fresh starts anew."
+                )
+            self._note_changed_file(known)
             return
         except FileNotFoundError:
             pass

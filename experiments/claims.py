@@ -113,8 +113,10 @@ def main(options: ClaimOptions) -> None:
     Console(stderr=options.json, width=180).print(table)
     (options.root / "claims.json").write_text(json.dumps(record, indent=2))
     if options.record:
-        others = [verdict for verdict in read_record("claims") if verdict["study"] not in kinds]
-        write_record("claims", others + [{k: v for k, v in one.items() if k != "effects"} for one in record])
+        ours = {kind.title() for kind in kinds.values() if kind in STUDIES}
+        others = [verdict for verdict in read_record("claims") if verdict["study"] not in ours]
+        news = [{k: v for k, v in one.items() if k != "effects"} for one in record if one["study"] in ours]
+        write_record("claims", others + news)
     (options.root / "claims.md").write_text("\n".join(lines) + "\n")
     print_lines(options.console, {"effects": f"{options.root}/claims.json", "markdown": f"{options.root}/claims.md"})
     end(options)

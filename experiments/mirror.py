@@ -17,7 +17,7 @@ import tyro
 from cluster.mirror import NOWHERE, refuse_unusable, start_mirror, tracking_uri, ui_command, wait_until_shown
 from cluster.storage import MARK, run_folders, storage_from
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError
+from genlib import InputError, find_study
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,16 @@ class Options:
     """The storage folder. [GENLIB_STORAGE, else ./runs]"""
     again: bool = False
     """Forget what was shown: look everything up, and send it once more."""
+    own: tuple[str, ...] = ()
+    """Places of your own studies, path/to/mine.py:Mine, whose models are to be exported too."""
     minutes: float = 60.0
     """Minutes to wait at most."""
 
 
 def main(options: Options) -> None:
     """Start the mirror if it is not running, and wait until everything is shown."""
+    for place in options.own:
+        find_study(place)
     storage = storage_from(options.storage)
     if not (storage / MARK).exists():
         raise InputError(f"{storage} is no storage of genlib's: give --storage.")

@@ -16,7 +16,7 @@ import tyro
 from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError, Study
+from genlib import InputError, Study, find_study
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Options:
     """Seed of the draws; the run's own evaluation drew others."""
     out: Path = Path("samples.npz")
     """File to write: arrays `x` and, if the run has classes, `y`."""
+    own: str = ""
+    """Place of your own study, path/to/mine.py:Mine, where the run is one of it."""
     storage: Path | None = None
     """Folder where keys are looked up. [GENLIB_STORAGE, else ./runs]"""
 
@@ -50,6 +52,8 @@ def main(arguments: list[str]) -> None:
     options, fields = tyro.cli(Options, args=arguments, description=__doc__, return_unknown_args=True)
     if options.count < 1:
         raise InputError(f"--count: got {options.count}; allowed is at least 1.")
+    if options.own:
+        find_study(options.own)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = viewed(trained.study, fields)
     drawn = study.sample(trained.model, options.count, study.draws(f"samples of {options.seed}"))

@@ -23,7 +23,7 @@ from rich.table import Table
 from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError, TinyGPT
+from genlib import InputError, TinyGPT, find_study
 from genlib.methods import gpt
 
 
@@ -39,6 +39,8 @@ class Options:
     """Text to score, for a run of tiny-gpt."""
     out: Path | None = None
     """File to write: every point, or token, with its log-density; points go to NAME.scored.csv by default."""
+    own: str = ""
+    """Place of your own study, path/to/mine.py:Mine, where the run is one of it."""
     storage: Path | None = None
     """Folder where keys are looked up. [GENLIB_STORAGE, else ./runs]"""
 
@@ -98,6 +100,8 @@ def score_text(study: TinyGPT, model: Any, options: Options) -> None:
 
 def main(options: Options) -> None:
     """Score the points or the text, and save the scores."""
+    if options.own:
+        find_study(options.own)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
     if (options.points is None) == (not options.text):

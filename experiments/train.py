@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import tyro
@@ -57,6 +57,9 @@ def parse(arguments: list[str]) -> tuple[TrainOptions, Study[Any]]:
         with suppress(SystemExit):  # tyro ends the program after a help text; there are two to print
             tyro.cli(TrainOptions, args=["--help"], prog=f"train.py {title}")
         tyro.cli(kind, args=["--help"], prog=f"train.py {title}")
+    taken = {declared.name for declared in fields(TrainOptions)} & {declared.name for declared in fields(kind)}
+    if taken:
+        raise InputError(f"{kind.__name__} has a field '{min(taken)}', which is an option of this script: rename it.")
     options, rest = tyro.cli(TrainOptions, args=rest, return_unknown_args=True)
     base = kind.preset(options.preset)
     if options.origin:
@@ -64,7 +67,7 @@ def parse(arguments: list[str]) -> tuple[TrainOptions, Study[Any]]:
         if type(base) is not kind:
             raise InputError(f"{options.origin} is a run of {base.title()}: give that study, or another run.")
     study: Study[Any] = tyro.cli(kind, args=rest, default=base, prog=title)
-    if options.epochs is not None and "--steps" in rest:
+    if options.epochs is not None and any(word.partition("=")[0] == "--steps" for word in rest):
         raise InputError("--epochs and --steps are two words for one thing: give one of them.")
     return options, study if options.epochs is None else study.lasting(options.epochs)
 
@@ -112,7 +115,7 @@ def main(arguments: list[str]) -> None:
 
 def _in_process(run: Run, options: TrainOptions) -> Result:
     line = Line()
-    with on_stop(lambda name: run.mark("KILLED", f"stopped by {name}")):
+    with on_stop(lambda name: run.mark("KILLED", f"stopped by {name}") if run.is_held else None):
         try:
             listen = listener(run.study, line)
             execute(run, Workers(), listen, device=options.device, figures=True, any_device=options.any_device)

@@ -6,6 +6,7 @@ import math
 from typing import Any, TypeVar
 
 from genlib.catalogue import views_of
+from genlib.drawing import Drawing
 from genlib.history import History
 from genlib.study import Study
 from genlib.training import Launch, Trained, start, train
@@ -31,4 +32,8 @@ def fit(study: S, launch: Launch | None = None) -> Trained[S]:
 
 def finished(study: S, model: Any, history: History, cpu_seconds: float = math.nan, device: str = "cpu") -> Trained[S]:
     """A finished run in memory, with the function that draws it."""
-    return Trained(study, model, history, cpu_seconds, device, lambda *run: views_of(type(study)).draw(*run))
+    return Trained(study, model, history, cpu_seconds, device, _draw)
+
+
+def _draw(study: Study[Any], model: Any, history: History) -> dict[str, Drawing]:
+    return views_of(type(study)).draw(study, model, history)

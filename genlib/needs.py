@@ -22,7 +22,7 @@ from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from genlib.data.files import data_folder
 from genlib.errors import CheckpointDamaged, CheckpointError
 from genlib.study import Study
-from genlib.training import start, train
+from genlib.training import one_thread, start, train
 
 Lender = Callable[[Study[Any]], Any]
 """Study → its trained model, on the CPU."""
@@ -37,6 +37,11 @@ def lending(lender: Lender) -> Iterator[None]:
         yield
     finally:
         _lender.reset(before)
+
+
+def current_lender() -> Lender | None:
+    """Who lends at present."""
+    return _lender.get()
 
 
 def needed(study: Study[Any], name: str, device: torch.device | str | None = None) -> Any:
@@ -66,7 +71,7 @@ def kept(study: Study[Any]) -> Any:
         else:
             return state.result()
     state = start(study)
-    with torch.enable_grad(), torch.device("cpu"):
+    with torch.enable_grad(), torch.device("cpu"), one_thread():
         for _ in train(study, state):
             pass
     for folder in folders:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -79,9 +80,10 @@ def adopt(kind: type[Study[Any]]) -> None:
         return
     if kind.title() in {ours.title() for ours in STUDIES}:
         raise InputError(f"the name {kind.__name__} is taken by a study of the catalogue: give yours another.")
+    shadowed = sorted({declared.name for declared in fields(kind)} & (set(dir(Study)) - set(Study.__annotations__)))
+    if shadowed:
+        raise InputError(f"{kind.__name__} has a field '{shadowed[0]}', which is a word of every study: rename it.")
     _adopted[kind.__name__] = kind
-    if CARRIED not in kind.__dict__:
-        setattr(kind, CARRIED, views_beside(kind))
 
 
 def adopted() -> dict[str, type[Study[Any]]]:
@@ -114,7 +116,13 @@ def importable(study: S) -> S:
 
 
 def sources() -> list[Source]:
-    """The files that other processes need in order to know the own studies of this one."""
+    """The files that other processes need in order to know the own studies of this one.
+
+    A notebook has no file: its classes are sent whole, and take along what looks at them.
+    """
+    for kind in _adopted.values():
+        if kind.__module__ == "__main__":
+            setattr(kind, CARRIED, views_beside(kind))
     return list(_sources.values())
 
 
@@ -124,11 +132,10 @@ def install(source: Source) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     folder = str(Path(source.path).parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
     module = sys.modules[name] = ModuleType(name)
     module.__file__ = source.path
     _loading.append(name)
+    sys.path.insert(0, folder)
     try:
         exec(compile(source.text, source.path, "exec"), vars(module))
     except InputError:
@@ -141,6 +148,9 @@ def install(source: Source) -> ModuleType:
         raise InputError(f"{source.path}{where}: {type(error).__name__}: {error}") from error
     finally:
         _loading.remove(name)
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)  # for what it imports later
     _sources[name] = source
     return module
 

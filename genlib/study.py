@@ -197,14 +197,15 @@ class Study(Generic[Model]):
         others = {name: value for name, value in fields.items() if name != "epochs"}
         return self.with_fields(others).lasting(fields["epochs"])
 
-    def lasting(self, epochs: float) -> Self:
-        """The study with as many `steps` as go through the training data `epochs` times."""
+    def lasting(self, epochs: Any) -> Self:
+        """The study with as many `steps` as go through the training data so often."""
         name, rows = type(self).__name__, self.rows
+        number = epochs.item() if isinstance(epochs, np.generic) else epochs
         if rows is None:
             raise InputError(f"{name}.epochs: got {epochs!r}; this study draws fresh data for every batch: give steps.")
-        if isinstance(epochs, bool) or not isinstance(epochs, (int, float)) or not 0 < epochs < math.inf:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
             raise InputError(f"{name}.epochs: got {epochs!r}; allowed is a number above 0.")
-        return replace(self, steps=math.ceil(epochs * rows / self.batch_size - 1e-9))
+        return replace(self, steps=math.ceil(number * rows / self.batch_size - 1e-9))
 
     def identity(self) -> dict[str, Any]:
         """What identifies a run: the study's name, version, training fields, data, and the models it is trained with.

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Generator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
@@ -176,6 +176,7 @@ class Trained(Generic[S]):
     Arguments:
         device: where the model is, and where it is measured and drawn.
         draw: the function that makes its figures; `genlib.catalogue` knows which belongs to a study.
+        surroundings: a context to measure and draw in: it lends the models that the study needs.
     """
 
     study: S
@@ -184,18 +185,30 @@ class Trained(Generic[S]):
     cpu_seconds: float = math.nan
     device: str = "cpu"
     draw: Draw | None = None
+    surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The study's full metrics."""
-        with torch.device(self.device):
+        with self.surroundings(), torch.device(self.device):
             return self.study.evaluate(self.model, self.study.draws("evaluate"))
 
     @cached_property
     def figures(self) -> dict[str, Drawing]:
         """The study's figures."""
-        with torch.device(self.device):
+        with self.surroundings(), torch.device(self.device):
             return self.draw(self.study, self.model, self.history) if self.draw else {}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, whatever the process is set to: bits on a CPU depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:

@@ -118,6 +118,9 @@ class Placement:
     cpus: int | None = None
     verbose: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "storage", Path(self.storage))
+
 
 @dataclass
 class Measured:
@@ -182,7 +185,7 @@ def _measured(sweep: Sweep, study: Study[Any], model: Any) -> set[str]:
         return {"loss", *study.validate(model, study.draws("validate"))}
     small = {
         name: value
-        for name, value in type(study).preset("tiny").fields().items()
+        for name, value in type(study).preset("tiny" if "tiny" in study.presets else "report").fields().items()
         if name in evaluation_fields(type(study))
     }
     tiny = replace(study, **small)

@@ -107,10 +107,11 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    # -I and -P: nothing is imported from the folder that it starts in, which is of the storage.
     orphan = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
     with open(folder / "log.txt", "a") as log:
         subprocess.run(
-            [sys.executable, "-S", "-E", "-c", orphan, sys.executable, "-m", "cluster.mirror", str(storage),
+            [sys.executable, "-I", "-S", "-c", orphan, sys.executable, "-P", "-m", "cluster.mirror", str(storage),
              *(["--again"] if again else []), *own],
             env=os.environ
             | {"MLFLOW_TRACKING_URI": tracking_uri(storage), "PYTHONPATH": path}

@@ -13,6 +13,7 @@ from cluster.mirror.store import Store
 from cluster.mirror.sweeps import SweepMirror
 from cluster.storage import MARK, run_folders, sweep_folders
 from genlib import InputError
+from genlib.own import adopted
 
 GIVE_UP = 3
 """Failed folders after which a pass is given up."""
@@ -32,6 +33,9 @@ class Mirror:
         self.cursor.forget_all_but(
             {run for name in self.cursor.experiments() for run in self.store.keys(name).values()}
         )
+        for entry in self.cursor.runs.values() if adopted() else ():
+            if not entry.model:
+                entry.settled = []  # the study may be one that this process knows and an earlier one did not
         self.runs = RunMirror(storage, mark, self.store, self.cursor)
         self.sweeps = SweepMirror(mark, self.store, self.cursor)
 

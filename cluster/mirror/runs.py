@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from cluster.sweep_record import SweepRecord, read_sweep
 from genlib.study import recorded_name, title_of
 
 Described = dict[str, Any]
+NEED = re.compile(r"[a-z0-9][a-z0-9-]*/[0-9a-f]+")
+"""The place of a run that another one needs: its study's folder and its key, inside the same storage."""
 
 
 class RunMirror:
@@ -30,10 +33,18 @@ class RunMirror:
 
     def __init__(self, storage: Path, mark: str, store: Store, cursor: Cursor) -> None:
         self.storage, self.mark, self.store, self.cursor = storage, mark, store, cursor
+        self._bringing: list[str] = []
 
     def bring(self, path: Path) -> bool:
         """Show what is new of a run; True where anything was."""
         place = self._place(path)
+        self._bringing.append(place)
+        try:
+            return self._bring(path, place)
+        finally:
+            self._bringing.remove(place)
+
+    def _bring(self, path: Path, place: str) -> bool:
         entry = self.cursor.runs.get(place)
         result = read_result(path)  # read before the rows: what a finished run says is all there
         times = _times(path)
@@ -97,7 +108,7 @@ class RunMirror:
         """Show the models that a run works with as its inputs; they are runs of this storage, and shown first."""
         for name, place in needs.items():
             path = self.storage / place
-            if not (path / "study.json").exists():
+            if not NEED.fullmatch(place) or not (path / "study.json").exists() or place in self._bringing:
                 continue
             self.bring(path)
             shown = self.cursor.runs.get(place)
@@ -156,8 +167,9 @@ class RunMirror:
         tags = {"genlib.message": result.get("message"), "genlib.notes": " ".join(result.get("notes", ()))}
         tags["genlib.stopped_early"] = result.get("stopped_early")
         if status == "FINISHED" and result.get("evaluation") and not entry.model:
-            tags["genlib.model"] = show_model(self.store, entry.run, path) or "exported"
-            entry.model = True
+            refusal = show_model(self.store, entry.run, path)
+            tags["genlib.model"] = refusal or "exported"
+            entry.model = not refusal
         self.store.tags(entry.run, tags)
         ended = result.get("ended") or max((p.stat().st_mtime for p in path.rglob("*.json*")), default=time.time())
         self.store.status(entry.run, status, int(ended * 1000))

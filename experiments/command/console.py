@@ -165,7 +165,7 @@ def as_command(study: Study[Any], script: str = "experiments/train.py") -> str:
     nearest = min(type(study).presets, key=lambda preset: len(differing(preset)))
     fields = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differing(nearest).items())
     own = provenance(type(study))
-    return f"python {script} {own.place if own else study.title()} --preset {nearest} {fields}".rstrip()
+    return f"python {script} {own.place if own and own.place else study.title()} --preset {nearest} {fields}".rstrip()
 
 
 def print_lines(console: Console, lines: dict[str, str]) -> None:

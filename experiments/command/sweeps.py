@@ -18,6 +18,7 @@ from experiments.command.console import as_command, conclude, print_lines, watch
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, begin, end
 from genlib import InputError
+from genlib.own import refuse_while_importing
 from tuning.driver import Driver
 from tuning.engine import run_sweep
 from tuning.report import cell, draw_comparison, mean, summary
@@ -62,6 +63,7 @@ def sweep_script(sweep: Sweep, *, across: str, by: str) -> None:
 def sweep_scripts(*views: View) -> None:
     """Run several sweeps, one after the other, from one command line."""
     with exit_with_a_sentence():
+        refuse_while_importing()
         options = tyro.cli(SweepOptions, description=sys.modules["__main__"].__doc__)
         names = ("search", "runs", "stopping", "seeds", "confirm", "minutes")
         changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

@@ -90,7 +90,7 @@ def verdicts(title: str) -> str:
     for claim in views_of(kind).claims:
         one = recorded.get((title, claim.text, claim.measure))
         text = claim.text.replace("|", "\\|")
-        if one is None:
+        if one is None or one["margin"] != claim.margin:
             lines.append([text, "not checked yet", "", f"> {claim.margin:g}", claim.measure])
             continue
         numbers = f"{one['mean']:.4g} [{one['low']:.4g}, {one['high']:.4g}]"

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from cluster import Run, execute, read_result
+from cluster import Run, directory, execute, open_run, read_result
 from cluster.evaluations import evaluation_key
-from cluster.files import read_json
+from cluster.files import read_json, write_json
 from cluster.mirror import tracking_uri
 from cluster.needs import needs_of, train_needs
-from genlib import ColourTransfer, ContinuousVAE, PointDiffusion, needed
+from genlib import ColourTransfer, ContinuousVAE, PointDiffusion, needed, needs
 from genlib.study import Loss
 
 TINY = ColourTransfer.preset("tiny")
@@ -101,3 +101,50 @@ def test_a_need_that_is_damaged_is_mended(tmp_path):
         state.write_bytes(b"garbage")
     train_needs([Pupil.preset("tiny")], tmp_path)
     assert run.known((), figures=False) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apprentice(Pupil):
+    """It has a teacher who had one."""
+
+    def needs(self):
+        return {"teacher": Pupil.preset("tiny", steps=3)}
+
+
+def nobody(study):
+    raise AssertionError(f"{study.title()} was asked for outside of the storage")
+
+
+def test_what_is_needed_by_what_is_needed_comes_first_and_all_of_it_is_in_the_storage(tmp_path, monkeypatch):
+    monkeypatch.setattr(needs, "kept", nobody)
+    study = Apprentice.preset("tiny", steps=2)
+    assert needs_of([study]) == [TEACHER, Pupil.preset("tiny", steps=3)]
+    train_needs([study], tmp_path)
+    execute(Run(study, tmp_path))
+    assert sorted(path.parent.parent.name for path in tmp_path.glob("*/*/result.json")) == [
+        "apprentice", "point-diffusion", "pupil",
+    ]  # fmt: skip
+
+
+def test_who_opens_a_run_measures_with_the_judge_of_its_storage(tmp_path, monkeypatch):
+    small_judge(monkeypatch)
+    run = Run(TINY, tmp_path)
+    (metrics,) = execute(run)
+    monkeypatch.setattr(directory, "kept", nobody)
+    monkeypatch.setattr(needs, "kept", nobody)
+    again = open_run(run.path).evaluation.metrics
+    assert again == {name: metrics[name] for name in again}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_need_that_names_itself_or_leaves_the_storage_is_passed_over(tmp_path, monkeypatch):
+    from cluster.mirror.bring import Mirror
+
+    run = Run(TEACHER, tmp_path / "runs")
+    execute(run)
+    for place in (f"point-diffusion/{run.key}", "/etc/passwd", "../elsewhere/0a1b"):
+        write_json(run.path / "study.json", read_json(run.path / "study.json") | {"needs": {"teacher": place}})
+        mirror = Mirror(tmp_path / "runs")
+        mirror.cursor.runs.clear()
+        assert mirror.bring_everything()
+        assert mirror.error == ""

@@ -14,7 +14,9 @@ import pytest
 from cluster import Run, execute, open_run
 from cluster.journal import read_rows
 from cluster.mirror import tracking_uri
-from genlib import InputError, find_study
+from genlib import InputError, find_study, views_of
+from tuning import Sweep
+from tuning.sweep import metric_names
 
 ROOT = Path(__file__).parents[2]
 STUDY = "from genlib import Study"
@@ -32,7 +34,7 @@ def command(script, *arguments):
     return [sys.executable, str(script), *map(str, arguments)]
 
 
-def run(script, *arguments, **environment):
+def run_script(script, *arguments, **environment):
     """Run a script to its end; without MLflow, unless an address is given."""
     env = os.environ | {"MLFLOW_TRACKING_URI": "none"} | environment
     folder = Path(script).parent if "mine" in str(script) else None
@@ -42,7 +44,7 @@ def run(script, *arguments, **environment):
 
 
 def train(*arguments, **environment):
-    return run(ROOT / "experiments" / "train.py", *arguments, **environment)
+    return run_script(ROOT / "experiments" / "train.py", *arguments, **environment)
 
 
 def shown_in_mlflow(storage):
@@ -111,7 +113,7 @@ def rows_of(run):
 
 
 def test_its_file_is_a_script_that_sweeps_it_under_tune(mine, tmp_path):
-    done = run(mine, "--storage", tmp_path, "--json", MLFLOW_TRACKING_URI="")
+    done = run_script(mine, "--storage", tmp_path, "--json", MLFLOW_TRACKING_URI="")
     assert done.returncode == 0, done.stderr
     runs = json.loads(done.stdout.splitlines()[-1])["runs"]
     assert [found["status"] for found in runs] == ["FINISHED"] * 6
@@ -138,7 +140,7 @@ def accuracy_alone(mine):
 
 @pytest.mark.slow
 def test_its_claims_are_checked(mine, tmp_path):
-    done = run(ROOT / "experiments" / "claims.py", f"{mine}:Perceptron", "--storage", tmp_path)
+    done = run_script(ROOT / "experiments" / "claims.py", f"{mine}:Perceptron", "--storage", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "supported" in (tmp_path / "claims.md").read_text()
 
@@ -159,10 +161,12 @@ def test_a_changed_file_is_said_aloud(mine, tmp_path, capsys):
     changed = Path(shutil.copy(mine, tmp_path / "mine.py"))
     run = Run(find_study(f"{changed}:Perceptron").preset("tiny"), tmp_path / "runs")
     execute(run)
+    assert "Perceptron's file" not in capsys.readouterr().err
     changed.write_text(changed.read_text() + "\n# a remark\n")
-    (run.path / "result.json").unlink()  # so that there is something left to do
-    execute(Run(find_study(f"{changed}:Perceptron").preset("tiny"), tmp_path / "runs"))
-    assert "Perceptron's source has changed since" in capsys.readouterr().err
+    execute(Run(find_study(f"{changed}:Perceptron").preset("tiny"), tmp_path / "runs"))  # finished, and of the old file
+    said = capsys.readouterr().err
+    assert said.count("Perceptron's file has changed since") == 1
+    assert "raise the study's `version`, or give --fresh" in said
 
 
 @pytest.mark.parametrize(
@@ -190,6 +194,76 @@ def test_a_script_that_works_when_it_is_imported_is_refused(tmp_path):
     script.write_text(
         (ROOT / "experiments" / "example_study.py").read_text().replace('if __name__ == "__main__":', "if True:")
     )
-    done = run(script, "--storage", tmp_path / "runs")
+    done = run_script(script, "--storage", tmp_path / "runs")
     assert done.returncode == 2
     assert 'put that under `if __name__ == "__main__":`' in done.stderr
+
+
+PLAIN = """
+from dataclasses import dataclass
+import torch
+from genlib import Claim, Data, Entry, Evaluation, Loss, Study, Views, setting
+from tuning import Sweep
+{above}
+@dataclass(frozen=True, kw_only=True)
+class Plain(Study):
+    {field}
+    def data(self): return Data({{"x": torch.zeros(8, 1)}}, {{}})
+    def model(self): return torch.nn.Linear(1, 1)
+    def loss(self, model, batch, draws): return Loss({{"squares": model(batch["x"]).square().mean()}})
+    def validate(self, model, draws): return {{"validation/loss": 0.0}}
+    def evaluate(self, model, draws): return Evaluation({{"one": 1.0}}, {{}}, {{}})
+SWEEP = Sweep(name="early", study=Plain(), space={{"learning_rate": [1e-3]}}, metric="one")
+CLAIM = Claim("it is one", (Plain(),), lambda runs: 1.0, "one")
+ENTRY = Entry(Plain, views=lambda: Views(None, (CLAIM,)))
+"""
+
+
+def plain(folder, *, above="", field="pass"):
+    folder.mkdir(exist_ok=True)
+    (folder / "plain.py").write_text(PLAIN.format(above=above, field=field))
+    return find_study(f"{folder / 'plain.py'}:Plain")
+
+
+def test_what_is_given_beside_a_study_is_found_wherever_in_the_file_it_stands(tmp_path):
+    kind = plain(tmp_path)
+    assert [claim.text for claim in views_of(kind).claims] == ["it is one"]
+
+
+def test_a_study_without_a_tiny_preset_is_swept_too(tmp_path):
+    sweep = Sweep(name="plain ones", study=plain(tmp_path)(), space={"learning_rate": [1e-3]}, metric="one")
+    assert metric_names(sweep) >= {"one"}
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("epochs: int = setting(3)", "has a field 'epochs', which is a word of every study"),
+     ("rows: int = setting(3)", "has a field 'rows', which is a word of every study")],
+)  # fmt: skip
+def test_a_field_that_would_be_taken_for_another_is_refused(tmp_path, field, said):
+    with pytest.raises(InputError, match=said):
+        plain(tmp_path, field=field)
+
+
+def test_a_field_that_is_an_option_is_refused_on_the_command_line(tmp_path):
+    plain(tmp_path, field="device: str = setting('mine')")
+    done = train(f"{tmp_path / 'plain.py'}:Plain", "--storage", tmp_path / "runs")
+    assert done.returncode == 2
+    assert "Plain has a field 'device', which is an option of this script" in done.stderr
+
+
+def test_neighbours_come_before_all_else(tmp_path):
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    (folder / "constants_of_this_lab.py").write_text("WIDTH = 7\n")
+    kind = plain(folder, above="from constants_of_this_lab import WIDTH", field="width: int = setting(WIDTH)")
+    assert kind().width == 7
+    assert sys.path[0] != str(folder)
+
+
+def test_samples_of_an_own_run_are_asked_for_by_naming_it(mine, tmp_path):
+    run = Run(find_study(f"{mine}:Perceptron").preset("tiny"), tmp_path)
+    execute(run)
+    script = ROOT / "experiments" / "sample.py"
+    done = run_script(script, run.key, "--storage", tmp_path, "--own", f"{mine}:Perceptron")
+    assert "perceptron is no generative study: it draws no samples" in done.stderr

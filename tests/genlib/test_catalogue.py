@@ -1,6 +1,7 @@
 """The one list: every study has its views, its claims are well-formed and run, and nobody below knows of them."""
 
 import math
+import pickle
 from dataclasses import dataclass, replace
 
 import pytest
@@ -76,3 +77,10 @@ def test_views_travel_with_the_class():
 
     setattr(Sent, CARRIED, lambda: Views(lambda *_: {}, (CLAIM,)))
     assert views_of(Sent).claims == (CLAIM,)
+
+
+def test_a_finished_run_can_be_pickled():
+    trained = fit(PointDiffusion.preset("tiny"))
+    again = pickle.loads(pickle.dumps(trained))
+    assert again.study == trained.study
+    assert set(again.figures) == set(trained.figures)

@@ -1,5 +1,6 @@
 """Epochs are another way to say steps, where the training data are finite: the same run either way."""
 
+import numpy as np
 import pytest
 
 from genlib import ColourTransfer, DigitJudge, InputError, JointVAE, PointDiffusion, TinyGPT
@@ -25,6 +26,10 @@ def test_epochs_are_as_many_steps(study, epochs, steps):
 
 def test_a_preset_takes_epochs_and_other_fields_come_first():
     assert PointDiffusion.preset("tiny", epochs=4, batch_size=50).steps == 16
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert PointDiffusion.preset("tiny").lasting(np.int64(3)) == PointDiffusion.preset("tiny").lasting(3)
 
 
 def test_the_blocks_of_a_text_are_its_rows():

@@ -84,3 +84,17 @@ def test_what_a_study_is_trained_with_enters_its_key_and_what_it_is_measured_wit
     assert Taught.preset("tiny").key() != plain.preset("tiny").key()
     assert Taught.preset("tiny").identity()["needs"] == {"teacher": "point-diffusion/f0f2bcf17863"}
     assert "needs" not in ColourTransfer.preset("tiny").identity()
+
+
+def test_its_bits_do_not_depend_on_the_callers_threads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLIB_DATA", str(tmp_path / "one"))
+    alone = kept(TINY)
+    monkeypatch.setenv("GENLIB_DATA", str(tmp_path / "two"))
+    kept.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert same(kept(TINY), alone)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ def test_a_plan_counts_runs_looks_and_what_they_need_once():
     study = PointDiffusion.preset("tiny", samples=100, likelihood_points=20)
     space = {"schedule": ["exp3", "exp5"], "sampling_steps": [2, 4, 8]}
     sweep = Sweep(name="a sweep", study=study, space=space, metric="sliced_wasserstein", seeds=(0, 1))
-    found = plan(sweep, Placement(storage="nowhere", cpus=2))
+    found = plan(sweep, Placement("nowhere", cpus=2))
     assert (found.runs, found.looks, found.at_once, found.needs) == (4, 3, 2, ())
     joint = Sweep(name="joint", study=JointVAE.preset("tiny"), space={"beta": [1.0, 2.0]}, metric="clarity", mode="max")
     assert plan(joint, Placement(storage="nowhere", cpus=2)).needs == ("digit-judge",)

@@ -173,3 +173,17 @@ def test_deleted_and_renewed_runs_leave_mlflow(run):
     shutil.rmtree(run.path)
     mirrored(run.storage)
     assert not any(key.endswith(run.key) for key in everything(run.storage))
+
+
+def test_a_model_that_one_mirror_could_not_export_another_one_does(run, monkeypatch):
+    from cluster.mirror import bring, runs
+
+    with monkeypatch.context() as then:
+        then.setattr(runs, "show_model", lambda *_: "which is none of genlib's")
+        first = mirrored(run.storage)
+    (entry,) = first.cursor.runs.values()
+    assert first.store.client.get_run(entry.run).data.tags["genlib.model"] == "which is none of genlib's"
+    monkeypatch.setattr(bring, "adopted", lambda: {"Mine": object})
+    second = mirrored(run.storage)
+    assert second.store.client.get_run(entry.run).data.tags["genlib.model"] == "exported"
+    assert second.bring_everything() is False

@@ -1,0 +1,36 @@
+"""The mirror's process: it imports nothing from the storage that it shows."""
+
+import os
+import signal
+import time
+
+from cluster.lease import read_holder
+from cluster.mirror import NOWHERE, mirror_folder, start_mirror, wait_until_shown
+from cluster.storage import open_storage
+
+
+def test_files_planted_where_it_starts_are_not_run(tmp_path):
+    storage = open_storage(tmp_path / "runs")
+    folder = mirror_folder(storage)
+    mark = tmp_path / "it-ran"
+    for name in ("subprocess.py", "cluster/__init__.py", "cluster/mirror/__main__.py", "torch.py", "sitecustomize.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"open({str(mark)!r}, 'w').close()\n")
+    start_mirror(storage)
+    try:
+        assert wait_until_shown(storage) is None
+        assert not mark.exists()
+    finally:
+        holder = read_holder(folder / "lease")
+        while holder is not None and holder["alive"]:
+            os.kill(holder["pid"], signal.SIGTERM)
+            time.sleep(0.05)
+            holder = read_holder(folder / "lease")
+
+
+def test_nowhere_is_no_mirror(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+    storage = open_storage(tmp_path / "runs")
+    start_mirror(storage)
+    assert wait_until_shown(storage) is None
+    assert not (storage / ".mirror").exists()

@@ -23,7 +23,7 @@ import tyro
 from rich.table import Table
 from torch import Tensor
 
-from experiments.bench.timing import comparison_cells, is_installed, race, show
+from experiments.bench.timing import TimingOptions, comparison_cells, is_installed, race, show
 from experiments.command.tables import cell
 from genlib import ContinuousVAE, Progress, train
 from genlib.methods.vae import VAE
@@ -40,13 +40,9 @@ Trainer = tuple[Callable[[], object], Callable[[], VAE]]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TimingOptions):
     """How long to measure."""
 
-    repeats: int = 15
-    """Number of interleaved measurements."""
-    record: bool = False
-    """Record the table for the page of speeds, where `make pages` shows it."""
     seconds: float = 60.0
     """CPU-seconds of training before the test loss is measured; 0 skips it."""
     seeds: int = 3

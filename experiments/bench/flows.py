@@ -20,7 +20,7 @@ import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
-from experiments.bench.timing import Burst, comparison_cells, is_installed, race, show
+from experiments.bench.timing import Burst, TimingOptions, comparison_cells, is_installed, race, show
 from experiments.command.tables import cell
 from genlib import CouplingFlow, FlowMatching, Progress, train
 from genlib.data.points import density
@@ -36,13 +36,9 @@ Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TimingOptions):
     """How long to measure."""
 
-    repeats: int = 15
-    """Number of interleaved measurements."""
-    record: bool = False
-    """Record the table for the page of speeds, where `make pages` shows it."""
     seconds: float = 10.0
     """CPU-seconds of training before the NLL is measured; 0 skips it."""
     seeds: int = 3

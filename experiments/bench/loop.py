@@ -9,7 +9,6 @@ the order statistics of the paired ratios) are what to judge by: two identical l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 import tyro
 from rich.table import Table
 
-from experiments.bench.timing import race, ratio, show
+from experiments.bench.timing import TimingOptions, race, ratio, show
 from genlib import PointDiffusion, train
 
 ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9}
@@ -27,16 +26,6 @@ SETTINGS = {
     "width 64, batch 100": (PointDiffusion(width=64, batch_size=100, **ENDLESS), 800),
 }
 """For each setting: the study, with the reports' network or a narrower one, and the number of updates in a burst."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How long to measure."""
-
-    repeats: int = 15
-    """Number of pairs of measurements per setting."""
-    record: bool = False
-    """Record the table for the page of speeds, where `make pages` shows it."""
 
 
 def by_genlib(study: PointDiffusion, updates: int) -> Callable[[], None]:
@@ -82,7 +71,7 @@ def by_hand(study: PointDiffusion, updates: int, *, fused: bool = True) -> Calla
     return burst
 
 
-def main(options: Options) -> None:
+def main(options: TimingOptions) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     table = Table(title=f"CPU time, medians of {options.repeats} interleaved pairs [95 % interval]")
@@ -97,4 +86,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(tyro.cli(TimingOptions, description=__doc__))

@@ -24,7 +24,7 @@ import tyro
 from rich.table import Table
 
 from cluster.run import Run
-from experiments.bench.timing import median_interval, show
+from experiments.bench.timing import TimingOptions, median_interval, show
 from genlib import PointDiffusion, start, train
 
 RATES = [float(rate) for rate in np.geomspace(1e-4, 1e-2, 16)]
@@ -33,13 +33,11 @@ SMALL = PointDiffusion(width=256, steps=200, log_every=50, validate_every=100)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TimingOptions):
     """How long to measure."""
 
     repeats: int = 7
     """Number of pairs of trainings that measure the service's cost."""
-    record: bool = False
-    """Record the tables for the page of speeds, where `make pages` shows them."""
     sweeps: int = 3
     """Number of pairs of sweeps to time; 0 skips them."""
     only: str = ""

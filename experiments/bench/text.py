@@ -10,7 +10,6 @@ Four layers, four heads, 128 wide, batches of 64 blocks of 64 characters, no dro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.bench.timing import Burst, comparison_cells, is_installed, race, show
+from experiments.bench.timing import Burst, TimingOptions, comparison_cells, is_installed, race, show
 from genlib import TinyGPT, train
 from genlib.draws import Draws
 from genlib.methods import gpt
@@ -29,16 +28,6 @@ BURST, TOKENS = 5, 256
 WORDS: dict[str, Any] = {"text": "grammar", "sentence": "the queen", "prompt": "the", "continuations": (" queen",)}
 ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9, "log_every": BURST}
 STUDY = TinyGPT.preset("mingpt", batch_size=64, **WORDS, **ENDLESS)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How long to measure."""
-
-    repeats: int = 15
-    """Number of interleaved measurements."""
-    record: bool = False
-    """Record the table for the page of speeds, where `make pages` shows it."""
 
 
 def by_genlib() -> Burst:
@@ -132,7 +121,7 @@ def generation(cached: bool, model: Decoder) -> Burst:
     return lambda: list(gpt.generate(model, prompt, TOKENS, Draws(0, "bench"), cached=cached))
 
 
-def main(options: Options) -> None:
+def main(options: TimingOptions) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     table = Table(title=f"medians of {options.repeats} interleaved measurements [95 % interval], one thread")
@@ -157,4 +146,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(tyro.cli(TimingOptions, description=__doc__))

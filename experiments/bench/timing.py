@@ -6,6 +6,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
@@ -15,6 +16,16 @@ from experiments.command.record import read_record, write_record
 
 Burst = Callable[[], object]
 """A piece of work that is timed as a whole."""
+
+
+@dataclass(frozen=True)
+class TimingOptions:
+    """How long to measure."""
+
+    repeats: int = 15
+    """Number of interleaved measurements."""
+    record: bool = False
+    """Record what is measured for the page of speeds, where `make pages` shows it."""
 
 
 def seconds(burst: Burst) -> float:

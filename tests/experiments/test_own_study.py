@@ -1,7 +1,6 @@
 """A study of a user's own, in a file outside the project, gets everything that ours get."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.scripts import ROOT, finish
 
 from cluster import Run, execute, open_run
 from cluster.journal import read_rows
@@ -18,7 +18,6 @@ from genlib import InputError, find_study, views_of
 from tuning import Sweep
 from tuning.sweep import metric_names
 
-ROOT = Path(__file__).parents[2]
 STUDY = "from genlib import Study"
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -30,21 +29,16 @@ def mine(tmp_path_factory):
     return shutil.copy(ROOT / "experiments" / "example_study.py", folder / "mine.py")
 
 
-def command(script, *arguments):
-    return [sys.executable, str(script), *map(str, arguments)]
-
-
-def run_script(script, *arguments, **environment):
-    """Run a script to its end; without MLflow, unless an address is given."""
-    env = os.environ | {"MLFLOW_TRACKING_URI": "none"} | environment
-    folder = Path(script).parent if "mine" in str(script) else None
-    done = subprocess.run(command(script, *arguments), capture_output=True, text=True, env=env, timeout=300, cwd=folder)
+def run_own(script, *arguments, **environment):
+    """Run a script to its end, where it lies; without MLflow, unless an address is given."""
+    folder = Path(script).parent if "mine" in str(script) else ROOT
+    done = finish(script, *arguments, cwd=folder, **{"MLFLOW_TRACKING_URI": "none"} | environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
 def train(*arguments, **environment):
-    return run_script(ROOT / "experiments" / "train.py", *arguments, **environment)
+    return run_own(ROOT / "experiments" / "train.py", *arguments, **environment)
 
 
 def shown_in_mlflow(storage):
@@ -113,7 +107,7 @@ def rows_of(run):
 
 
 def test_its_file_is_a_script_that_sweeps_it_under_tune(mine, tmp_path):
-    done = run_script(mine, "--storage", tmp_path, "--json", MLFLOW_TRACKING_URI="")
+    done = run_own(mine, "--storage", tmp_path, "--json", MLFLOW_TRACKING_URI="")
     assert done.returncode == 0, done.stderr
     runs = json.loads(done.stdout.splitlines()[-1])["runs"]
     assert [found["status"] for found in runs] == ["FINISHED"] * 6
@@ -140,7 +134,7 @@ def accuracy_alone(mine):
 
 @pytest.mark.slow
 def test_its_claims_are_checked(mine, tmp_path):
-    done = run_script(ROOT / "experiments" / "claims.py", f"{mine}:Perceptron", "--storage", tmp_path)
+    done = run_own(ROOT / "experiments" / "claims.py", f"{mine}:Perceptron", "--storage", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "supported" in (tmp_path / "claims.md").read_text()
 
@@ -194,7 +188,7 @@ def test_a_script_that_works_when_it_is_imported_is_refused(tmp_path):
     script.write_text(
         (ROOT / "experiments" / "example_study.py").read_text().replace('if __name__ == "__main__":', "if True:")
     )
-    done = run_script(script, "--storage", tmp_path / "runs")
+    done = run_own(script, "--storage", tmp_path / "runs")
     assert done.returncode == 2
     assert 'put that under `if __name__ == "__main__":`' in done.stderr
 
@@ -265,5 +259,5 @@ def test_samples_of_an_own_run_are_asked_for_by_naming_it(mine, tmp_path):
     run = Run(find_study(f"{mine}:Perceptron").preset("tiny"), tmp_path)
     execute(run)
     script = ROOT / "experiments" / "sample.py"
-    done = run_script(script, run.key, "--storage", tmp_path, "--own", f"{mine}:Perceptron")
+    done = run_own(script, run.key, "--storage", tmp_path, "--own", f"{mine}:Perceptron")
     assert "perceptron is no generative study: it draws no samples" in done.stderr

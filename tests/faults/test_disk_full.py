@@ -6,14 +6,12 @@ import subprocess
 
 import pytest
 from support.evidence import (
-    ROOT,
     assert_same_run,
-    finish,
-    launch,
     mlflow_equals_journal,
     storage_with_its_mirror,
     wait_for,
 )
+from support.scripts import ROOT, finish, launch
 
 from cluster.journal import last_row
 from cluster.run import Run

@@ -7,13 +7,10 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 from support.evidence import (
-    ROOT,
     assert_same_run,
     dice,
     faults,
-    finish,
     kill,
-    launch,
     mirror_pid,
     mirror_said,
     mlflow_equals_journal,
@@ -23,6 +20,7 @@ from support.evidence import (
     wait_for,
 )
 from support.mlflow_server import server_in
+from support.scripts import ROOT, finish, launch
 
 from cluster.directory import read_result
 from cluster.files import read_json

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from cluster.mirror import FOLDER
 from cluster.storage import run_folders
 from genlib.checkpoint import checkpoints
 
-ROOT = Path(__file__).parents[2]
 SEED = int(os.environ.get("GENLIB_FAULT_SEED", "0"))
 SCALE = float(os.environ.get("GENLIB_FAULTS", "1"))
 """Of every count of faults: 0.1 tries a tenth of them."""
@@ -133,31 +131,6 @@ def _difference(found: Sequence[object], expected: Sequence[object]) -> str:
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Without an MLflow of the person who tests."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "GENLIB_STORAGE"))}
-    return ours | {"OMP_NUM_THREADS": "1"} | more
-
-
-def launch(script: str | Path, *arguments: object, said: Path, **more: str) -> subprocess.Popen[bytes]:
-    """Start a script; what it says goes to the end of the file `said`."""
-    with open(said, "a") as file:
-        return subprocess.Popen(
-            [sys.executable, str(script), *map(str, arguments)],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment(**more), cwd=ROOT,
-        )  # fmt: skip
-
-
-def finish(
-    script: str | Path, *arguments: object, seconds: float = 300, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end."""
-    return subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        capture_output=True, text=True, env=environment(**more), timeout=seconds, cwd=ROOT,
-    )  # fmt: skip
 
 
 def mirror_folder(storage: str | Path) -> Path:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support.evidence import environment, wait_for
+from support.evidence import wait_for
+from support.scripts import environment
 
 
 class Server:

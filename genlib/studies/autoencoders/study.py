@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from genlib.data.images import GreyName, ImageSet, Part, images
+from genlib.data.images import Part
 from genlib.data.images.colours import as_bytes, inked
 from genlib.draws import Draws
 from genlib.methods import vae
@@ -22,6 +22,7 @@ from genlib.methods.vae import VAE, Posterior
 from genlib.needs import needed
 from genlib.studies.autoencoders.measures import CHUNK, clarity, controlled, knowledge, nll
 from genlib.studies.digit_judge.study import judge_of
+from genlib.studies.digits.study import DigitStudy
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 BEST = {"learning_rate_schedule": "cosine", "warmup_steps": 200, "ema_decay": 0.999}
@@ -48,7 +49,7 @@ class Code(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Autoencoder(Study[VAE]):
+class Autoencoder(DigitStudy[VAE]):
     """A variational autoencoder of digits. A kind answers `code` and, where draws are relaxed, `temperature`."""
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
@@ -61,8 +62,6 @@ class Autoencoder(Study[VAE]):
     """Number of updates between reports of the losses, which are means over these updates."""
     validate_every: int = setting(1_407, low=1)
     """Number of updates between validations; the last update is always validated."""
-    data_set: GreyName = setting("mnist")
-    """Data set of the images; `digits` ship with scikit-learn and need no file."""
     pixels: Literal["coloured", "binary"] = setting("coloured")
     """Colours of the images: ink of any hue on black, three channels; or black and white, one, with a true NLL."""
     binarised: Literal["once", "afresh"] = setting("once")
@@ -93,18 +92,6 @@ class Autoencoder(Study[VAE]):
         return 1.0
 
     # -- the study -----------------------------------------------------------------------------------------------------
-
-    @property
-    def images(self) -> ImageSet:
-        """The grey digits."""
-        return images(self.data_set)
-
-    @property
-    def rows(self) -> int:
-        return len(self.images.train.x)
-
-    def checksums(self) -> dict[str, str]:
-        return self.images.checksums
 
     def evaluation_needs(self) -> dict[str, Study[Any]]:
         return {"judge": judge_of(self.data_set)}

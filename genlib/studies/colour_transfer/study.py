@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from genlib.data.images import GreyName, ImageSet, Labelled, images
+from genlib.data.images import Labelled
 from genlib.data.images.colours import Domain, as_bytes, digit_hues, in_ink, inked
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.methods.colour_transfer import CriticName, GeneratorName, Players
 from genlib.needs import needed
 from genlib.studies.digit_judge.study import accuracy, judge_of
+from genlib.studies.digits.study import DigitStudy
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 500
@@ -39,7 +40,7 @@ class Carried(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColourTransfer(Study[Players]):
+class ColourTransfer(DigitStudy[Players]):
     """A CycleGAN between two domains whose truth is known."""
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/psnr", "max")
@@ -52,8 +53,6 @@ class ColourTransfer(Study[Players]):
     """Adam's learning rate at its highest."""
     validate_every: int = setting(250, low=1)
     """Number of updates between validations; the last update is always validated."""
-    data_set: GreyName = setting("mnist")
-    """Data set of the images; `digits` ship with scikit-learn and need no file."""
     generator: GeneratorName = setting("local")
     """Kind of generator: three convolutions that see 7 × 7 pixels (the report's), or a colour matrix for each image."""
     critic: CriticName = setting("pooled")
@@ -106,16 +105,8 @@ class ColourTransfer(Study[Players]):
             raise InputError(f"ColourTransfer.betas: got {self.betas}; give two numbers, such as 0.9 and 0.999.")
 
     @property
-    def images(self) -> ImageSet:
-        """The grey digits."""
-        return images(self.data_set)
-
-    @property
     def rows(self) -> int:
-        return len(self.images.train.x) // 2
-
-    def checksums(self) -> dict[str, str]:
-        return self.images.checksums
+        return super().rows // 2
 
     def evaluation_needs(self) -> dict[str, Study[Any]]:
         return {"judge": judge_of(self.data_set)}

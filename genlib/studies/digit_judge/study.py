@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genlib.data.images import GreyName, ImageSet, Labelled, images
+from genlib.data.images import GreyName, Labelled
 from genlib.draws import Draws
 from genlib.nets.classifier import Classifier
-from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
+from genlib.studies.digits.study import DigitStudy
+from genlib.study import Data, Evaluation, Loss, Tensors, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitJudge(Study[Classifier]):
+class DigitJudge(DigitStudy[Classifier]):
     """A convolutional classifier of grey digits."""
 
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/accuracy", "max")
@@ -34,8 +35,6 @@ class DigitJudge(Study[Classifier]):
     """Adam's learning rate at its highest."""
     learning_rate_schedule: Literal["constant", "cosine"] = setting("cosine")
     """Course of the learning rate: constant, or falling to zero as a half cosine over `steps`."""
-    data_set: GreyName = setting("mnist")
-    """Data set of the images; `digits` ship with scikit-learn and need no file."""
     shift: int = setting(2, low=0, high=14)
     """Largest shift of a batch, in pixels: what is generated is not always centred."""
 
@@ -44,18 +43,6 @@ class DigitJudge(Study[Classifier]):
         "best": {"steps": 30_000},
         "tiny": {"data_set": "digits", "steps": 20, "validate_every": 10, "log_every": 5},
     }
-
-    @property
-    def images(self) -> ImageSet:
-        """The grey digits."""
-        return images(self.data_set)
-
-    @property
-    def rows(self) -> int:
-        return len(self.images.train.x)
-
-    def checksums(self) -> dict[str, str]:
-        return self.images.checksums
 
     def data(self) -> Data:
         return Data(self.images.train._asdict(), self.images.test._asdict())

@@ -1,0 +1,1 @@
+"""What studies of digits share."""

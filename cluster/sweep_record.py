@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ class SweepRecord:
         """Whether two records are of one search, so that the settings given to one are the other's too."""
         names = ("name", "study", "fields", "space", "metric", "mode", "search", "stopping")
         return all(getattr(self, name) == getattr(other, name) for name in names)
+
+
+def in_words(fields: Mapping[str, Any]) -> str:
+    """A setting as it is named: every field with its value, numbers at three digits.
+
+    Example:
+        >>> in_words({"schedule": "exp3", "learning_rate": 0.00123456, "width": 12345})
+        'schedule exp3, learning_rate 0.00123, width 12345'
+    """
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items()
+    )
 
 
 def read_sweep(folder: Path) -> SweepRecord:

@@ -18,6 +18,7 @@ from cluster.directory import read_result
 from cluster.evaluations import read_evaluation
 from cluster.run import Run, kill_unfinished
 from cluster.sweep_record import Best, SweepRecord, Tried
+from genlib import Study
 from tuning.folder import SweepFolder, held
 from tuning.space import as_words
 from tuning.sweep import Measured, Placement, Sweep, Swept
@@ -92,7 +93,7 @@ class Driver:
 
     def add(self, setting: Setting, seed: int) -> Run:
         """Count the run of a setting and a seed as tried."""
-        run = self.run(setting, seed)
+        run, setting = self.run(setting, seed), self.sweep.in_order(setting)
         if run.key not in self.tried:
             self.tried[run.key] = (setting, seed)
         listed = self.folder.record.settings
@@ -131,7 +132,7 @@ class Driver:
 
     def swept(self) -> Swept:
         """Every run's result, and the settings that were measured, best first."""
-        rows: dict[str, Measured] = {}
+        rows: dict[Study[Any], Measured] = {}
         results = []
         for setting, seed in list(self.tried.values()):
             run = self.run(setting, seed)
@@ -149,8 +150,8 @@ class Driver:
                     if evaluation is None:
                         continue  # added to the sweep since, and not yet evaluated
                     metrics = evaluation
-                varied = setting | look
-                row = rows.setdefault(str(varied), Measured(varied, replace(study, seed=self.sweep.seeds[0]), {}))
+                first = replace(study, seed=self.sweep.seeds[0])
+                row = rows.setdefault(first, Measured(self.sweep.in_order(setting | look), first, {}))
                 row.metrics[seed] = metrics
         sign = 1 if self.sweep.mode == "min" else -1
 

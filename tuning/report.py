@@ -5,30 +5,33 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from genlib.figures.comparison import comparison
+from cluster.sweep_record import in_words
+from genlib.figures.comparison import Row, comparison
 from genlib.intervals import mean_interval
 from tuning.space import axes
 from tuning.sweep import Measured, Sweep, Swept
 
 
 def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | None:
-    """The picture of a sweep in its folder; None where `across` or `by` is not in its space, or `across` no number.
+    """The picture of a sweep in its folder; None where `across` or `by` is not in its space.
 
     Arguments:
         across, by: the fields on the horizontal axis and in the colours; a third one makes panels.
     """
     best, metric = swept.rows[0], sweep.metric
-    if across not in sweep.space or by not in sweep.space or not isinstance(best.fields[across], (int, float)):
+    if across not in sweep.space or by not in sweep.space:
         return None
     panel = next((name for name in sweep.space if name not in (across, by)), None)
-    rows = [
-        (row.fields[across], row.fields[by], row.fields[panel] if panel else None, row.values(metric))
-        for row in sorted(swept.rows, key=lambda row: _place(sweep, row))
-    ]
+
+    def shown(row: Measured) -> Row:
+        return Row(row.fields[across], row.fields[by], row.fields[panel] if panel else None, row.values(metric))
+
+    rows = [shown(row) for row in sorted(swept.rows, key=lambda row: _place(sweep, row))]
     floors = [metrics[f"{metric}_floor"] for metrics in best.metrics.values() if f"{metric}_floor" in metrics]
     picture = swept.folder / "comparison.png"
     floor = sum(floors) / len(floors) if floors else None
-    comparison(rows, names=(across, by, panel), metric=metric, floor=floor).savefig(picture)
+    figure = comparison(rows, names=(across, by, panel), metric=metric, floor=floor, best=shown(best))
+    figure.savefig(picture)
     return picture
 
 
@@ -36,8 +39,20 @@ def summary(sweep: Sweep, swept: Swept) -> str:
     """What was asked and what came of it, in Markdown."""
     note = [f"A sweep of `{sweep.study.title()}` over {', '.join(sweep.space)}, compared by `{sweep.metric}`.", ""]
     note += ["| " + " | ".join((*sweep.space, sweep.metric)) + " |", "|" + "---|" * (len(sweep.space) + 1)]
-    note += ["| " + " | ".join((*map(str, row.fields.values()), cell(row, sweep.metric))) + " |" for row in swept.rows]
+    for row in swept.rows:
+        cells = [*(str(row.fields[name]) for name in sweep.space), cell(row, sweep.metric)]
+        note.append("| " + " | ".join(cells) + " |")
     return "\n".join(note)
+
+
+def leader(sweep: Sweep, swept: Swept) -> str:
+    """The best setting so far under the seed that searches: other seeds come to some settings sooner than to others."""
+    searched = [(row.metrics[sweep.seeds[0]], row) for row in swept.rows if sweep.seeds[0] in row.metrics]
+    found = [(metrics[sweep.metric], row) for metrics, row in searched if sweep.metric in metrics]
+    best = sweep.better([value for value, _ in found])
+    return next(
+        (f" · best {sweep.metric} {value:.4g} ({in_words(row.fields)})" for value, row in found if value == best), ""
+    )
 
 
 def mean(row: Measured, metric: str) -> float:

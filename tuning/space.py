@@ -37,6 +37,7 @@ def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
             if not values:
                 raise InputError(f"the space gives '{name}' no values: name at least one.")
             checked[name] = [_checked(study, name, value) for value in values]
+            _refuse_twice(name, checked[name])
         else:
             raise InputError(
                 f"the space gives '{name}' {values!r}: give a list of values, or one of Ray Tune's spaces."
@@ -72,7 +73,7 @@ def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, see
     for _ in range(100 * runs):
         setting = {name: values[random.integers(len(values))] for name, values in lists.items()}
         setting |= {name: _plain(domain.sample(random_state=random)) for name, domain in drawn.items()}
-        setting = {name: _checked(study, name, value) for name, value in setting.items()}
+        setting = {name: _checked(study, name, setting[name]) for name in varied}
         if setting not in chosen:
             chosen.append(setting)
         if len(chosen) == runs:
@@ -102,8 +103,11 @@ def as_words(space: Space) -> dict[str, list[str]]:
 
 def _checked_domain(study: Study[Any], name: str, domain: Domain) -> Domain:
     if isinstance(domain, Categorical):
-        for value in domain.categories:
-            _checked(study, name, value)
+        if not domain.categories:
+            raise InputError(f"the space gives '{name}' no values: name at least one.")
+        _refuse_twice(name, [_checked(study, name, value) for value in domain.categories])
+    elif isinstance(domain, (Integer, Float)) and not domain.lower < domain.upper:
+        raise InputError(f"the space gives '{name}' {domain.lower} to {domain.upper}: the first must be the smaller.")
     elif isinstance(domain, Integer):
         _checked(study, name, domain.lower)
         _checked(study, name, domain.upper - 1)
@@ -114,6 +118,13 @@ def _checked_domain(study: Study[Any], name: str, domain: Domain) -> Domain:
     else:
         raise InputError(f"the space gives '{name}' a function: its range cannot be checked; use a distribution.")
     return domain
+
+
+def _refuse_twice(name: str, values: Any) -> None:
+    """Raise where a list names a value twice: it would be one run, counted twice."""
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise InputError(f"the space gives '{name}' the value {value!r} twice: name each once.")
 
 
 def _checked(study: Study[Any], name: str, value: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from cluster.directory import Result
 from cluster.needs import needs_of
@@ -17,7 +17,7 @@ from cluster.workers import Workers
 from genlib import InputError, Study
 from genlib.needs import lending, untrained
 from genlib.own import adopt, importable
-from genlib.settings import evaluation_fields
+from genlib.settings import coerce, evaluation_fields, refuse_unknown, setting
 from tuning.space import Space, axes, looks, settings
 
 Search = Literal["grid", "random", "optuna"]
@@ -42,15 +42,24 @@ class Sweep:
     study: Study[Any]
     space: Space
     metric: str
-    mode: Literal["min", "max"] = "min"
-    search: Search = "grid"
-    runs: int = 0
-    stopping: Stopping = "none"
-    seeds: tuple[int, ...] = (0,)
-    confirm: int = 0
-    minutes: float = 0.0
+    mode: Literal["min", "max"] = setting("min")
+    search: Search = setting("grid")
+    runs: int = setting(0, low=0)
+    stopping: Stopping = setting("none")
+    seeds: tuple[int, ...] = setting((0,), low=0)
+    confirm: int = setting(0, low=0)
+    minutes: float = setting(0.0, low=0)
+
+    def __new__(cls, *args: Any, **given: Any) -> Self:
+        refuse_unknown(cls, given)
+        missing = [declared.name for declared in fields(cls) if declared.default is MISSING]
+        for name in missing if given else ():  # pickle gives nothing
+            if name not in given:
+                raise InputError(f"a sweep needs a {name}: give {', '.join(missing)}.")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        self._coerce()
         adopt(type(self.study))
         object.__setattr__(self, "study", importable(self.study))
         axes(self.study, self.space)
@@ -62,13 +71,24 @@ class Sweep:
         if not self.evaluates and self.looks != [{}]:
             name = next(iter(self.looks[0]))
             raise InputError(f"'{name}' matters to evaluations alone, and '{self.metric}' is not measured in them.")
-        if not self.seeds:
-            raise InputError("a sweep needs at least one seed.")
-        for seed in self.seeds:
-            replace(self.study, seed=seed)
-        for setting in self.settings():
+        for chosen in self.settings():
             for look in self.looks:
-                self.study.with_fields(setting | look)
+                self.study.with_fields(chosen | look)
+
+    def _coerce(self) -> None:
+        """Every argument as its own type, or one sentence that says why not."""
+        for declared in fields(self):
+            if declared.metadata:
+                object.__setattr__(self, declared.name, coerce(type(self), declared.name, getattr(self, declared.name)))
+        for name in ("name", "metric"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"Sweep.{name}: got {getattr(self, name)!r}; allowed is a text.")
+        if not isinstance(self.study, Study):
+            raise InputError(f"Sweep.study: got {self.study!r}; allowed is a study, such as PointDiffusion().")
+        if not isinstance(self.space, Mapping) or not self.space:
+            raise InputError(f"Sweep.space: got {self.space!r}; allowed is a dictionary that names at least one field.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"Sweep.seeds: got {list(self.seeds)}; allowed is at least one seed, each once.")
 
     @property
     def evaluates(self) -> bool:
@@ -90,6 +110,10 @@ class Sweep:
         if self.search == "optuna":
             return []
         return settings(self.study, self.space, search=self.search, runs=self.runs, seed=self.study.seed)
+
+    def in_order(self, setting: Mapping[str, Any]) -> dict[str, Any]:
+        """A setting with its fields in the space's order, whoever proposed it."""
+        return {name: setting[name] for name in self.space if name in setting}
 
     def with_setting(self, setting: dict[str, Any], seed: int | None = None) -> Study[Any]:
         """The study to train, with the first of its looks."""
@@ -163,8 +187,8 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
 def check(sweep: Sweep, placement: Placement) -> None:
     """Refuse a sweep that cannot work, before anything is touched."""
     Plan(1, len(sweep.looks), placement.workers, available(placement.cpus), 0.0).check()
-    for setting in sweep.settings() or [{}]:
-        placement.workers.check(sweep.with_setting(setting))
+    for chosen in sweep.settings() or [{}]:
+        placement.workers.check(sweep.with_setting(chosen))
     if placement.workers.most > 1 and sweep.stopping != "none":
         raise InputError("runs on several workers are not stopped early: use one worker, or stopping none.")
     names = metric_names(sweep)

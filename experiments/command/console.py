@@ -84,6 +84,8 @@ def watching_run(run: Run) -> Iterator[None]:
 @contextmanager
 def watching_sweep(driver: Driver) -> Iterator[None]:
     """Show a sweep's progress: how many runs are done, the best so far, the time left."""
+    from tuning.report import leader  # Tune's import takes seconds, and not every script has a sweep
+
     began = time.monotonic()
     first: list[float] = []
     best: list[str] = [""]
@@ -98,11 +100,8 @@ def watching_sweep(driver: Driver) -> Iterator[None]:
         rate = (work - first[0]) / max(1e-9, time.monotonic() - began)
         left = f", about {words((driver.expected - work) / rate)} left" if rate > 0 and work < driver.expected else ""
         if done != counted[0]:
-            counted[0], rows = done, driver.swept().rows
-            values = rows[0].values(driver.sweep.metric) if rows else []
-            if values:
-                setting = ", ".join(f"{name} {value}" for name, value in rows[0].fields.items())
-                best[0] = f" · best {driver.sweep.metric} {sum(values) / len(values):.4g} ({setting})"
+            counted[0] = done
+            best[0] = leader(driver.sweep, driver.swept())
         waiting = max(0, driver.expected - done - running)
         line.show(f"{done} done, {running} running, {waiting} waiting{left}{best[0]}")
 

@@ -1,10 +1,16 @@
-"""How every script ends: 0 done, 2 refused input, 1 failed run; one sentence for what a user can mend."""
+"""How every script ends: 0 done, 2 refused input, 1 failed run; one sentence for what a user can mend.
+
+A script of a user's own makes its study and its sweep before any of our functions runs. Importing this module lets
+a mistake there end in the same way, instead of in a traceback.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NoReturn
 
 from cluster.files import RunFailed
 from cluster.lease import Fenced
@@ -20,8 +26,7 @@ def exit_with_a_sentence() -> Iterator[None]:
         with _showing_downloads():
             yield
     except InputError as error:
-        sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
-        sys.exit(1 if isinstance(error, (Diverged, RunFailed)) else 2)
+        _end(error)
     except Fenced as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
@@ -31,6 +36,23 @@ def exit_with_a_sentence() -> Iterator[None]:
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)
+
+
+def _end(error: InputError) -> NoReturn:
+    sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
+    sys.exit(1 if isinstance(error, (Diverged, RunFailed)) else 2)
+
+
+def _end_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None, before: Any = sys.excepthook
+) -> None:
+    """End a script that raised outside of `exit_with_a_sentence`; other errors are shown as they were before."""
+    if isinstance(error, InputError):
+        _end(error)  # Python exits with the code of a SystemExit that is raised here
+    before(kind, error, trace)
+
+
+sys.excepthook = _end_uncaught
 
 
 @contextmanager

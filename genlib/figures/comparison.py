@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
@@ -13,51 +16,129 @@ from genlib.figures.style import CLASSES, INK, panels, styled
 from genlib.intervals import mean_interval
 
 MARKS = "osD^vPX*"
+WIDE = 3
+"""Ratio of largest to smallest value from which an axis is logarithmic."""
+FEW = 8
+"""Number of places up to which each has a tick, and lines join them; more are drawn values."""
+APART = 0.07
+"""Distance of neighbouring ticks, as a share of the axis, below which their labels would overlap."""
+
+
+class Row(NamedTuple):
+    """A setting: its place on the horizontal axis, its line, its panel, and the metric for each seed."""
+
+    across: Any
+    by: Any
+    panel: Any
+    values: Sequence[float]
 
 
 @styled
 def comparison(
-    rows: Sequence[tuple[float, Any, Any, Sequence[float]]],
+    rows: Sequence[Row],
     *,
     names: tuple[str, str, str | None],
     metric: str,
     floor: float | None = None,
+    best: Row | None = None,
 ) -> Figure:
-    """Rows of (across, by, panel, metric values: one per seed) as lines; several seeds as mean and 95 % interval.
+    """Settings as lines; several seeds as mean and 95 % interval. An axis is logarithmic where its values allow it.
+
+    Places that are no numbers stand side by side, in the order of the rows; neither they nor drawn values are joined.
+    An interval that ends without a cap reaches beyond the view.
 
     Arguments:
         names: the fields behind across, by and panel.
         floor: what a perfect model would reach.
+        best: the setting to put a ring around.
     """
     across, by, panel = names
-    shown = list(dict.fromkeys(row[2] for row in rows))
+    rows = [row._replace(values=[v for v in row.values if math.isfinite(v)]) for row in rows]
+    rows = [row for row in rows if row.values]
+    shown = list(dict.fromkeys(row.panel for row in rows)) or [None]
     figure, axes = panels(1, len(shown), size=(4.4, 3.8))
-    places = sorted({row[0] for row in rows})
-    values = [value for row in rows for value in row[3]] + ([floor] if floor else [])
+    words = [str(place) for place in dict.fromkeys(row.across for row in rows)]
+    numeric = all(isinstance(row.across, (int, float)) and not isinstance(row.across, bool) for row in rows)
+    lines = list(dict.fromkeys(row.by for row in rows))
+    joined = "-" if numeric and len(words) <= FEW else ""
+
+    def place(row: Row) -> float:
+        if numeric:
+            return float(row.across)
+        return words.index(str(row.across)) + 0.5 * ((lines.index(row.by) + 0.5) / len(lines) - 0.5)
+
     for ax, value in zip(axes, shown, strict=True):
-        for k, line in enumerate(dict.fromkeys(row[1] for row in rows)):
-            points = sorted((row[0], row[3]) for row in rows if row[1] == line and row[2] == value)
+        for k, line in enumerate(lines):
+            points = sorted(
+                (place(row), mean_interval(row.values)) for row in rows if (row.by, row.panel) == (line, value)
+            )
             if not points:
                 continue  # stopped early, say
-            color, xs = CLASSES[k % len(CLASSES)], [place for place, _ in points]
-            means, lows, highs = zip(*(mean_interval(seeds) for _, seeds in points), strict=True)
-            ax.plot(xs, means, MARKS[k % 8] + "-", color=color, ms=5, label=str(line))
-            if math.isfinite(max(highs)):
-                ax.vlines(xs, [max(low, 1e-12) for low in lows], highs, color=color, lw=1.2)
-        if floor:
+            colour = CLASSES[k % len(CLASSES)]
+            ax.plot(
+                [x for x, _ in points], [mean for _, (mean, *_) in points], MARKS[k % 8] + joined,
+                color=colour, ms=5, label=str(line),
+            )  # fmt: skip
+            for x, (_, low, high) in points:
+                if math.isfinite(high - low):
+                    ax.plot([x, x], [low, high], "_-", color=colour, lw=1.2, ms=5)
+        if best is not None and best.panel == value:
+            ax.plot(
+                place(best), mean_interval(best.values)[0], "o", ms=13, mfc="none", mec=INK, mew=1.2, label="the best"
+            )  # fmt: skip
+        if floor is not None:
             ax.axhline(floor, color=INK, ls="--", lw=1.2, label="real against real")
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_ylim(min(values) * 0.85, max(values) * 1.2)
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.yaxis.set_minor_formatter("")
-        ax.xaxis.set_major_locator(FixedLocator(places))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xticklabels([f"{place:g}" for place in places])
+        _scale_metric(ax, [value for row in rows for value in row.values] + ([] if floor is None else [floor]))
+        if numeric:
+            _scale_places(ax, sorted({float(row.across) for row in rows}))
+        else:
+            ax.set_xticks(range(len(words)), words, **({"rotation": 30, "ha": "right"} if len(words) > 4 else {}))
+            ax.set_xlim(-0.5, len(words) - 0.5)
         ax.set_xlabel(across.replace("_", " "))
         if panel:
             ax.set_title(f"{panel.replace('_', ' ')} = {value}")
     axes[0].set_ylabel(metric.replace("_", " "))
-    axes[-1].legend(title=by, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = [*map(str, lines), *(label for label in named if label not in set(map(str, lines)))]
+    axes[-1].legend(
+        [named[label] for label in order], order,
+        title=by.replace("_", " "), loc="center left", bbox_to_anchor=(1.02, 0.5),
+    )  # fmt: skip
     return figure
+
+
+def _scale_metric(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis where all values are positive and far apart; every value is inside the view."""
+    low, high = min(values), max(values)
+    if low > 0 and high / low >= WIDE:
+        axes.set_yscale("log")
+        axes.set_ylim(low * 0.85, high * 1.2)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        _plain_numbers(axes.yaxis)
+    else:
+        room = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_ylim(low - room, high + room)
+
+
+def _scale_places(axes: Axes, places: Sequence[float]) -> None:
+    """A logarithmic axis where the places allow it, one of them perhaps zero; a tick at each, where that is legible."""
+    positive = [place for place in places if place > 0]
+    wide = bool(positive) and positive[-1] / positive[0] >= WIDE
+    if wide and len(positive) == len(places):
+        axes.set_xscale("log")
+    elif wide and places[0] == 0:
+        axes.set_xscale("symlog", linthresh=positive[0], linscale=0.5)
+        axes.set_xlim(-0.4 * positive[0], places[-1] * (places[-1] / positive[0]) ** 0.1)
+    spots = axes.transData.transform([(place, axes.get_ylim()[0]) for place in places])[:, 0]
+    if len(places) <= FEW and all(right - left >= APART * axes.bbox.width for left, right in pairwise(spots)):
+        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([f"{place:g}" for place in places])
+    elif axes.get_xscale() == "log":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if places[-1] / places[0] < 20 else (1,)))
+        _plain_numbers(axes.xaxis)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter("")

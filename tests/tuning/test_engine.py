@@ -12,6 +12,7 @@ from cluster.lease import Lease
 from cluster.run import Run
 from genlib import InputError, PointDiffusion
 from tuning.engine import run_sweep
+from tuning.report import summary
 from tuning.sweep import Placement, Sweep
 
 TINY = PointDiffusion.preset("tiny", samples=100, likelihood_points=20)
@@ -49,6 +50,17 @@ def test_the_best_settings_are_confirmed_under_the_other_seeds(tmp_path, session
     best = swept.rows[0].fields["schedule"]
     assert {row.fields["schedule"]: len(row.metrics) for row in swept.rows}[best] == 3
     assert sorted(len(row.metrics) for row in swept.rows) == [1, 1, 1, 3, 3, 3]
+
+
+def test_a_random_search_over_lists_and_distributions_counts_every_seed_of_a_setting(tmp_path, session):
+    space = {"learning_rate": tune.loguniform(1e-4, 1e-2), "width": [8, 16], "sampling_steps": [4, 8]}
+    asked = sweep(space=space, search="random", runs=2, seeds=(0, 1, 2), confirm=2)
+    swept = run_sweep(asked, Placement(tmp_path))
+    assert [set(row.metrics) for row in swept.rows] == [{0, 1, 2}] * 4
+    assert [list(row.fields) for row in swept.rows] == [list(space)] * 4
+    columns, _, first, *_ = [line.split(" | ") for line in summary(asked, swept).splitlines()[2:]]
+    assert [word.strip("| ") for word in columns] == [*space, "sliced_wasserstein"]
+    assert [word.strip("| ") for word in first[:3]] == [str(value) for value in swept.rows[0].fields.values()]
 
 
 def test_hopeless_runs_are_stopped_early_and_stay_stopped(tmp_path, session):

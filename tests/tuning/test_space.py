@@ -35,13 +35,38 @@ def test_evaluation_fields_share_one_training():
         ({"space": {"learning_rate": tune.loguniform(1e-4, 1e-2)}}, "search 'random' or 'optuna'"),
         ({"search": "random"}, "needs a number of runs"),
         ({"seeds": ()}, "at least one seed"),
-        ({"seeds": (-1,)}, "seed: got -1"),
+        ({"seeds": (-1,)}, r"Sweep\.seeds: got \(-1,\); allowed is a list, each an integer at least 0"),
         ({"space": {"classes": [0, 4]}}, "classes: got 4"),
+        ({"space": {"width": [8, 8.0]}}, "'width' the value 8 twice"),
+        ({"space": {"width": tune.choice([])}}, "'width' no values"),
+        ({"space": {"width": tune.choice([8, 8])}, "search": "random", "runs": 1}, "'width' the value 8 twice"),
+        ({"space": {"learning_rate": tune.uniform(0.2, 0.1)}}, "the first must be the smaller"),
+        ({"space": {}}, "a dictionary that names at least one field"),
+        ({"space": ["width"]}, "a dictionary that names at least one field"),
+        ({"study": PointDiffusion}, r"Sweep\.study: got .* allowed is a study"),
+        ({"name": None}, r"Sweep\.name: got None; allowed is a text"),
+        ({"metric": 1}, r"Sweep\.metric: got 1; allowed is a text"),
+        ({"mode": "minimise"}, r"Sweep\.mode: got 'minimise'; allowed is one of min, max"),
+        ({"search": "bayes", "runs": 2}, r"Sweep\.search: got 'bayes'; allowed is one of grid, random, optuna"),
+        ({"stopping": "hyperband"}, r"Sweep\.stopping: got 'hyperband'; allowed is one of none, asha, median"),
+        ({"runs": -1}, r"Sweep\.runs: got -1; allowed is an integer of at least 0"),
+        ({"runs": 2.5}, r"Sweep\.runs: got 2\.5"),
+        ({"confirm": -1}, r"Sweep\.confirm: got -1; allowed is an integer of at least 0"),
+        ({"minutes": -5}, r"Sweep\.minutes: got -5; allowed is a number of at least 0"),
+        ({"minutes": float("nan")}, r"Sweep\.minutes: got nan"),
+        ({"seeds": (0, 1, 0)}, "each once"),
+        ({"seeds": 0}, r"Sweep\.seeds: got 0"),
+        ({"sedes": (0, 1)}, "Sweep has no field 'sedes': did you mean 'seeds'"),
     ],
 )
 def test_spaces_that_do_not_fit_are_refused_before_anything_starts(given, said):
     with pytest.raises(InputError, match=said):
         sweep(**given)
+
+
+def test_a_sweep_without_what_it_needs_says_so():
+    with pytest.raises(InputError, match="a sweep needs a metric: give name, study, space, metric"):
+        Sweep(name="a sweep", study=TINY, space=SPACE)
 
 
 def test_a_random_search_is_the_same_every_time_and_tries_nothing_twice():

@@ -65,17 +65,19 @@ def _reconstructions(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:
 
 
 def _controlled(study: Autoencoder, model: VAE) -> Drawing:
-    """One hue and four digits, one digit and four hues, from the mean codes of such images."""
+    """Four digits at a time, from the mean codes of such images; in colour one hue and four digits, or the reverse."""
     generated = controlled(model, study.images.train, coloured=study.pixels == "coloured")
+    title = "controlled generation: digits"
     parts = {"0 1 4 7": picture(generated[[0, 1, 4, 7], 0]), "2 3 5 8": picture(generated[[2, 3, 5, 8], 0])}
     if study.pixels == "coloured":
+        title += " in hues"
         parts = {
             "0 1 4 7 in 216°": picture(generated[[0, 1, 4, 7], 6]),
             "2 3 5 8 in 36°": picture(generated[[2, 3, 5, 8], 1]),
             "3 in 0° 108° 216° 288°": picture(generated[3, [0, 3, 6, 8]]),
             "8 in 36° 144° 252° 324°": picture(generated[8, [1, 4, 7, 9]]),
         }
-    return Drawing(images.named_rows(parts, title="controlled generation: digits in hues", side=0.8), kept(parts))
+    return Drawing(images.named_rows(parts, title=title, side=0.8), kept(parts))
 
 
 def _traversals(study: Autoencoder, model: VAE, rows: Tensors) -> Drawing:

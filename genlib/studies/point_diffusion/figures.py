@@ -120,7 +120,7 @@ def _one_step(view: _View, draws: Draws) -> Drawing:
 
 
 def _samples(view: _View, draws: Draws) -> Drawing:
-    grid = {f"seed {k}": view.generate(draws.fork(str(k)), view.count) for k in range(9)}
+    grid = {f"draw {k + 1}": view.generate(draws.fork(str(k)), view.count) for k in range(9)}
     return Drawing(clouds.cloud_panels(grid, view.plane), grid)
 
 

@@ -21,12 +21,12 @@ def ground(study: PointStudy[Any]) -> Plane:
 
 @torch.no_grad()
 def draw_samples(study: Any, model: Any) -> Drawing:
-    """Samples under three seeds of the noise, beside the data."""
+    """Three draws of samples from one model, beside the data."""
     draws, count = study.draws("figures/samples"), min(2_000, study.samples)
     shown = {"data": study.truth.sample(count, draws).x.numpy(force=True)}
-    for seed in range(3):
-        stream = draws.fork(str(seed))
-        shown[f"samples, seed {seed}"] = study.generate(model, count, stream, y=labels_of(study, count, stream)).numpy(
+    for k in range(3):
+        stream = draws.fork(str(k))
+        shown[f"samples, draw {k + 1}"] = study.generate(model, count, stream, y=labels_of(study, count, stream)).numpy(
             force=True
         )
     return Drawing(clouds.cloud_panels(shown, ground(study), columns=4), shown)

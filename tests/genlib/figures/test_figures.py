@@ -43,6 +43,18 @@ def test_planes_have_equal_axes(tiny, drawn):
                 assert axes.get_aspect() == 1.0, name
 
 
+def test_panels_are_named_by_what_they_show(drawn):
+    from genlib import ContinuousVAE, CouplingFlow, PointDiffusion
+
+    def titles(study, name):
+        return [axes.get_title(loc="left") for axes in drawn(study)[0][name].figure.axes]
+
+    assert titles(PointDiffusion.preset("tiny"), "samples") == [f"draw {k}" for k in range(1, 10)]
+    assert titles(CouplingFlow.preset("tiny"), "samples") == ["data", *(f"samples, draw {k}" for k in (1, 2, 3))]
+    assert titles(ContinuousVAE.preset("tiny"), "controlled") == ["controlled generation: digits in hues"]
+    assert titles(ContinuousVAE.preset("tiny", pixels="binary"), "controlled") == ["controlled generation: digits"]
+
+
 def test_studies_draw_what_the_reports_showed(drawn):
     from genlib import CouplingFlow, FlowMatching, PointDiffusion, SpiralDiffusion
 

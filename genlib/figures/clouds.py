@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -76,19 +77,28 @@ def class_cloud(
 
 @styled
 def starts(clouds: Mapping[str, Float[np.ndarray, "n 2"]], truth: Float[np.ndarray, "m 2"], plane: Plane) -> Figure:
-    """What the variance of the starting noise does: the samples it gives and the density of one coordinate."""
+    """What the variance of the starting noise does: the samples it gives and the density of one coordinate.
+
+    The density is that of all points; what share of them lies beyond its axis is said beside their name.
+    """
     figure, axes = panels(1, len(clouds) + 1, size=(3.2, 3.2))
-    bins = np.linspace(*plane.xlim, 49)
+    edges = np.linspace(min(plane.xlim[0], plane.ylim[0]), max(plane.xlim[1], plane.ylim[1]), 49)
+
+    def density(x: Float[np.ndarray, "n 2"], label: str, **look: Any) -> None:
+        beyond = 100 * (1 - np.mean((x >= edges[0]) & (x <= edges[-1])))
+        label += f", {beyond:.2g} % outside" if beyond else ""
+        weights = np.full(x.size, 1 / (x.size * (edges[1] - edges[0])))
+        axes[-1].hist(x.ravel(), bins=list(edges), weights=weights, label=label, **look)
+
     colours = (BLUE, ORANGE, GREEN)
     for ax, (title, x), colour in zip(axes, clouds.items(), colours, strict=False):
         show_plane(ax, plane, ticks=False)
         dots(ax, x[:2000], colour, size=4)
         ax.set_title(f"{title}: std {x.std():.3f}")
-        axes[-1].hist(x.ravel(), bins=list(bins), density=True, histtype="step", color=colour, lw=1.6, label=title)
-    axes[-1].hist(
-        truth.ravel(), bins=list(bins), density=True, color=QUIET, alpha=0.3, label=f"data: std {truth.std():.3f}"
-    )
+        density(x, title, histtype="step", color=colour, lw=1.6)
+    density(truth, f"data: std {truth.std():.3f}", color=QUIET, alpha=0.3)
     axes[-1].set_xlabel("one coordinate")
     axes[-1].set_ylabel("density")
-    axes[-1].legend(loc="lower center", fontsize=9)
+    axes[-1].set_ylim(top=1.45 * axes[-1].get_ylim()[1])  # room for the legend
+    axes[-1].legend(loc="upper center", fontsize=9)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
-from genlib.figures.style import BLUE, INK, ORANGE, QUIET, panels, styled
+from genlib.figures.style import BLUE, INK, ORANGE, QUIET, note_outside, panels, styled
 
 GREY: Any = {"color": QUIET, "alpha": 0.5}
 LINE: Any = {"histtype": "step", "color": BLUE, "lw": 1.4}
@@ -110,6 +110,7 @@ def coloured_planes(
     for ax in axes:
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-reach, reach)
+        note_outside(ax)
         ax.set_aspect("equal")
         ax.set_xlabel(axis.format(1))
         ax.set_ylabel(axis.format(2))

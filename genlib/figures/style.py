@@ -11,7 +11,7 @@ import numpy as np
 from cycler import cycler
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -31,6 +31,11 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
 CLASSES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, INK, YELLOW)
 """Okabe and Ito's palette: one colour per class."""
 TIME = "viridis"
+OUTSIDE, SCALE = "outside", "scale"
+"""Marks of the note on points out of view and of the bar that says how long a length is."""
+
+SMALL: Any = {"fontsize": 9, "bbox": {"boxstyle": "square,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}}
+"""Words over points."""
 
 STYLE: Any = {
     "figure.facecolor": "white",
@@ -90,7 +95,8 @@ def panels(rows: int, columns: int, *, size: tuple[float, float] = (2.9, 2.9)) -
 def show_plane(axes: Axes, plane: Plane, *, classes: bool = False, ticks: bool = True, room: float = 1.0) -> None:
     """Set equal axes over the plane, with the density's support (or its classes' regions) as a pale ground.
 
-    `room` widens the view around the centre, for noise that reaches beyond the data.
+    `room` widens the view around the centre, for noise that reaches beyond the data. Without ticks a bar gives the
+    scale.
     """
     colours = [_pale(colour) for colour in CLASSES] if classes else [PAPER]
     shown = np.ma.masked_less(plane.region, 0)
@@ -115,13 +121,50 @@ def show_plane(axes: Axes, plane: Plane, *, classes: bool = False, ticks: bool =
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_visible(False)
+        _scale_bar(axes)
+
+
+def _scale_bar(axes: Axes) -> None:
+    """Draw a bar in a corner whose length, a power of ten, is written beside it."""
+    left, right = axes.get_xlim()
+    length = 10.0 ** np.floor(np.log10(0.6 * (right - left)))
+    place: Any = {"transform": axes.get_xaxis_transform(), "zorder": 6, "gid": SCALE}
+    axes.plot([left, left + length], [0.03, 0.03], color=INK, lw=1.5, clip_on=False, **place)
+    beside = left + length + 0.03 * (right - left)
+    axes.text(beside, 0.03, f"{length:g}", va="center", **SMALL, **place)
 
 
 def dots(
     axes: Axes, x: Float[np.ndarray, "n 2"], colour: str = BLUE, *, size: float = 5, label: str | None = None
 ) -> None:
-    """Draw a cloud of points."""
+    """Draw a cloud of points in a view whose limits stand, and say how many of them it does not show."""
     axes.scatter(x[:, 0], x[:, 1], s=size, color=colour, alpha=0.55, linewidths=0, label=label, rasterized=True)
+    note_outside(axes)
+
+
+def note_outside(axes: Axes) -> None:
+    """Write in a corner how many of the axes' points lie outside the view; nothing where all are in sight.
+
+    Points that are not numbers are out of sight too.
+    """
+    clouds = [cloud.get_offsets() for cloud in axes.collections if isinstance(cloud, PathCollection)]
+    x = np.concatenate([np.ma.filled(np.ma.asarray(cloud, float), np.nan) for cloud in clouds])
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    seen = (x[:, 0] >= left) & (x[:, 0] <= right) & (x[:, 1] >= bottom) & (x[:, 1] <= top)
+    for note in [text for text in axes.texts if text.get_gid() == OUTSIDE]:
+        note.remove()  # it counted fewer points
+    if not seen.all():
+        axes.text(
+            0.99,
+            0.99,
+            f"{(~seen).sum():,} of {len(x):,} outside",
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            zorder=6,
+            gid=OUTSIDE,
+            **SMALL,
+        )
 
 
 def timed_path(

@@ -3,10 +3,12 @@
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 
 from genlib import fit
 from genlib.data.points import density
 from genlib.figures.planes import plane_of
+from genlib.figures.style import OUTSIDE, SCALE
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,32 @@ def test_planes_have_equal_axes(tiny, drawn):
         for axes in figure.axes:
             if axes.images:
                 assert axes.get_aspect() == 1.0, name
+
+
+def test_points_out_of_view_are_counted(tiny, drawn):
+    for name, (figure, _) in drawn(tiny)[0].items():
+        for axes in figure.axes:
+            clouds = [np.ma.filled(c.get_offsets(), np.nan) for c in axes.collections if isinstance(c, PathCollection)]
+            if not clouds:
+                continue
+            x, low, high = np.concatenate(clouds), *zip(axes.get_xlim(), axes.get_ylim(), strict=True)
+            outside = (~((x >= low) & (x <= high)).all(1)).sum()
+            notes = [text.get_text() for text in axes.texts if text.get_gid() == OUTSIDE]
+            assert notes == ([f"{outside:,} of {len(x):,} outside"] if outside else []), name
+
+
+def test_planes_say_their_scale(tiny, drawn):
+    if not hasattr(tiny, "truth"):
+        pytest.skip("a study without a plane")
+    for name, (figure, _) in drawn(tiny)[0].items():
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            if not axes.images:
+                continue
+            bar = any(text.get_gid() == SCALE for text in axes.texts)
+            ticks = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+            assert bar != any(ticks), name
+            assert bar == (not axes.get_xlabel()), name
 
 
 def test_panels_are_named_by_what_they_show(drawn):

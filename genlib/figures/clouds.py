@@ -70,7 +70,7 @@ def class_cloud(
     show_plane(axes[0], plane, classes=True)
     for label, name in enumerate(names):
         dots(axes[0], x[y == label], CLASSES[label % len(CLASSES)], size=7, label=f"{name} ({(y == label).sum():,})")
-    axes[0].legend(title="class (points)", loc="center left", bbox_to_anchor=(1.02, 0.5), markerscale=2.2)
+    figure.legend(title="class (points)", loc="outside right center", markerscale=2.2)
     axes[0].set_title(title)
     return figure
 

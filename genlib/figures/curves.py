@@ -135,7 +135,7 @@ def point_likelihoods(
     place = np.arange(len(names))[::-1]
     ax = axes[0]
     finite = np.isfinite(truth)
-    ax.plot(truth[finite], place[finite], "|", color=INK, ms=16, mew=2, label="truth")
+    ax.plot(truth[finite], place[finite], "|", color=INK, ms=16, mew=2, label="truth (else −∞)")
     ax.plot(exact, place, "o", color=BLUE, ms=6, label="exact, probability flow")
     ax.errorbar(
         bound,
@@ -151,6 +151,6 @@ def point_likelihoods(
     ax.grid(axis="x", color="#dddddd", lw=0.7)
     ax.set_xscale("symlog", linthresh=2)
     ax.set_xlim(left=2 * min(-1.0, exact.min(), bound.min()))
-    ax.set_xlabel("log p(x | class), nats (symmetric log scale; truth −∞ outside the class)")
-    ax.legend(loc="upper left")
+    ax.set_xlabel("log p(x | class), nats (symmetric log scale)")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, columnspacing=1.2, handlelength=1.6)
     return figure

@@ -73,9 +73,9 @@ def named_rows(parts: Mapping[str, Pictures], *, title: str, side: float = 0.62)
     columns, gap, between = len(next(iter(parts.values()))), 2, 4
     canvas = sheet(np.concatenate(list(parts.values())), columns, gap=gap, between=between)
     pitch = (canvas.shape[0] + gap + between) / len(parts)
-    figure, axes = panels(
-        1, 1, size=(side * columns + 0.115 * max(map(len, parts)) + 0.3, side * 1.2 * len(parts) + 0.4)
-    )
+    width = side * columns
+    height = width * canvas.shape[0] / canvas.shape[1]  # with less the layout would misjudge the names' room
+    figure, axes = panels(1, 1, size=(width + 0.085 * max(map(len, parts)) + 0.2, height + 0.4))
     _bare(axes[0], canvas)
     axes[0].set_yticks([(k + 0.5) * pitch - (gap + between) / 2 for k in range(len(parts))], list(parts))
     axes[0].tick_params(axis="y", length=0)
@@ -111,6 +111,7 @@ def coloured_planes(
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-reach, reach)
         note_outside(ax)
+        ax.locator_params(nbins=5)
         ax.set_aspect("equal")
         ax.set_xlabel(axis.format(1))
         ax.set_ylabel(axis.format(2))
@@ -194,5 +195,5 @@ def term_curves(
             ax.set_ylabel(label)
         if level is not None and name.startswith("critic"):
             ax.axhline(level, color=INK, lw=1, ls="--", label=f"guessing, {level:.2f}")
-            ax.legend(loc="lower right")
+            ax.legend()
     return figure

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from genlib.figures.style import BLUE, CLASSES, QUIET, RED, Plane, ends, panels, show_plane, styled, timed_path
 
@@ -40,7 +41,7 @@ def one_noise(paths: Float[np.ndarray, "k t 2"], times: Float[np.ndarray, " t"],
     for path in paths:
         lines = timed_path(axes[0], path, times)
     spread = float(np.ptp(paths[:, -1], axis=0).max())
-    axes[0].set_title(f"{len(paths)} DDIM paths from one noise; end points differ by {spread:.1g}")
+    axes[0].set_title(f"{len(paths)} DDIM paths from one noise:\nend points differ by {spread:.1g}")
     figure.colorbar(lines, ax=axes[0], label="time $t$", shrink=0.85)
     return figure
 
@@ -59,7 +60,7 @@ def path_groups(
     figure, axes = panels(1, len(groups) + 1, size=(3.3, 3.4))
     room = _room(plane, *(path for paths in groups.values() for path in paths))
     for ax, (title, paths) in zip(axes, groups.items(), strict=False):
-        show_plane(ax, plane, ticks=False, room=room)
+        show_plane(ax, plane, room=room)
         for k, path in enumerate(paths):
             ax.plot(path[:, 0], path[:, 1], color=CLASSES[k], lw=1.3)
             ends(ax, path, CLASSES[k])
@@ -93,7 +94,7 @@ def class_paths(
     for label, (path, name) in enumerate(zip(paths, names, strict=True)):
         axes[0].plot(path[:, 0], path[:, 1], color=CLASSES[label], lw=2, label=name)
         ends(axes[0], path, CLASSES[label])
-    axes[0].legend(title="class", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    figure.legend(title="class", loc="outside right center")
     axes[0].set_title(title)
     return figure
 
@@ -131,7 +132,7 @@ def layer_paths(paths: Float[np.ndarray, "k t 2"], plane: Plane, *, title: str) 
         axes[0].add_collection(lines)
         ends(axes[0], path)
     axes[0].set_title(title)
-    figure.colorbar(lines, ax=axes[0], label="layer", shrink=0.85)
+    figure.colorbar(lines, ax=axes[0], label="layer", shrink=0.85, ticks=MaxNLocator(integer=True))
     return figure
 
 
@@ -145,20 +146,22 @@ def inverse_paths(
     """
     figure, axes = panels(1, 1, size=(8.6, 4.6))
     ax = axes[0]
-    reach = 3.3 / max(abs(v) for v in (*plane.xlim, *plane.ylim))
+    radii = {mass: np.sqrt(-2 * np.log(1 - mass)) for mass in (0.5, 0.9, 0.99)}
+    reach = _room(plane, 1.05 * radii[0.99] * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]]))
     show_plane(ax, plane, room=min(max(_room(plane, *paths), reach), 1.7 * reach))  # some noise is out of all sight
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     angle = np.linspace(0, 2 * np.pi, 200)
-    for mass in (0.5, 0.9, 0.99):
-        radius = np.sqrt(-2 * np.log(1 - mass))
+    for mass, radius in radii.items():
         ax.plot(radius * np.cos(angle), radius * np.sin(angle), ":", color=QUIET, lw=0.9)
         ax.text(0, radius, f"{mass:.0%}", color=QUIET, fontsize=8, ha="center", va="bottom")
     for k, path in enumerate(paths):
         place = "on" if on[k] else "off"
         size = float(np.linalg.norm(path[-1]))
-        label = f"{place}: ‖z‖ = {size:.3g}, log p = {log_p[k]:.3g}"
+        seen = left <= path[-1, 0] <= right and bottom <= path[-1, 1] <= top
+        label = f"{place}: ‖z‖ = {size:.3g}{'' if seen else ' (out of view)'}, log p = {log_p[k]:.3g}"
         ax.plot(path[:, 0], path[:, 1], "-" if on[k] else "--", color=CLASSES[k], lw=1.7, label=label)
         ends(ax, path, CLASSES[k])
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="point, its noise, its density")
+    figure.legend(loc="outside right center", title="point, its noise, its density")
     ax.set_title("from data (hollow) to noise (full)")
     return figure
 

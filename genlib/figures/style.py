@@ -113,6 +113,7 @@ def show_plane(axes: Axes, plane: Plane, *, classes: bool = False, ticks: bool =
     for low_high, setter in ((plane.xlim, axes.set_xlim), (plane.ylim, axes.set_ylim)):
         middle, half = sum(low_high) / 2, (low_high[1] - low_high[0]) / 2 * room
         setter(middle - half, middle + half)
+    axes.set_anchor("W")  # in the middle, the layout would count what the aspect leaves over as the labels' room
     if ticks:
         axes.set_xlabel("$x_1$")
         axes.set_ylabel("$x_2$")

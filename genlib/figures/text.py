@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from genlib.figures.style import BLUE, INK, ORANGE, QUIET, panels, styled
 
+WIDTH = 44
+"""Characters that fit in a line of what a model says."""
+
 
 def readable(token: str) -> str:
     r"""A token as a label: spaces and line ends are made visible.
@@ -86,5 +89,7 @@ def inversion(
     for k, (update, text) in enumerate(said.items()):
         place = 0.92 - 0.92 * k / max(1, len(said))
         axes[2].text(0, place, f"{update:>5}", color=QUIET, fontsize=9, family="monospace", va="center")
-        axes[2].text(0.16, place, readable(text).replace("␣", " ")[:44], fontsize=9, va="center", parse_math=False)
+        line = readable(text).replace("␣", " ")
+        line = line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+        axes[2].text(0.16, place, line, fontsize=9, va="center", parse_math=False)
     return figure

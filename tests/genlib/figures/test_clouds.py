@@ -1,7 +1,8 @@
-"""Clouds that lie far off are told of, in points and in densities."""
+"""Clouds that lie far off are told of, in points and in densities; legends of classes stay on the canvas."""
 
 import numpy as np
 import pytest
+from support.legible import cut, words
 
 from genlib.figures import clouds
 from genlib.figures.style import OUTSIDE, Plane
@@ -35,3 +36,11 @@ def test_densities_of_starts_are_those_of_all_points():
         if len(outline := patch.get_path().vertices) > 5:  # a line of steps
             areas.append(np.trapezoid(outline[:, 1], outline[:, 0]))
     assert sorted(np.abs(areas)) == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ["a class with a name", "and another one of them"]])
+def test_classes_stay_on_the_canvas(names):
+    x, y = np.zeros((200, 2)), np.arange(200) % 2
+    figure = clouds.class_cloud(x, y, PLANE, title="points", names=names)
+    assert not cut(figure)
+    assert f"{names[1]} (100)" in [word for word, _ in words(figure)]

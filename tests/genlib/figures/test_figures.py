@@ -4,6 +4,8 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from support.legible import cut, overlaid, words
 
 from genlib import fit
 from genlib.data.points import density
@@ -45,6 +47,24 @@ def test_planes_have_equal_axes(tiny, drawn):
                 assert axes.get_aspect() == 1.0, name
 
 
+def test_no_words_are_cut_or_lie_over_each_other(tiny, drawn):
+    for name, (figure, _) in drawn(tiny)[0].items():
+        assert not cut(figure), name
+        assert not overlaid(figure), name
+
+
+def test_words_that_are_cut_or_overlaid_are_found():
+    figure = Figure(figsize=(2, 2))
+    figure.text(0.1, 0.5, "within")
+    assert [word for word, _ in words(figure)] == ["within"]
+    assert not cut(figure)
+    assert not overlaid(figure)
+    figure.text(0.9, 0.9, "over the edge")
+    figure.text(0.2, 0.5, "over it")
+    assert cut(figure) == ["over the edge"]
+    assert overlaid(figure) == [("within", "over it")]
+
+
 def test_points_out_of_view_are_counted(tiny, drawn):
     for name, (figure, _) in drawn(tiny)[0].items():
         for axes in figure.axes:
@@ -61,7 +81,7 @@ def test_planes_say_their_scale(tiny, drawn):
     if not hasattr(tiny, "truth"):
         pytest.skip("a study without a plane")
     for name, (figure, _) in drawn(tiny)[0].items():
-        figure.draw_without_rendering()
+        words(figure)
         for axes in figure.axes:
             if not axes.images:
                 continue

@@ -1,10 +1,20 @@
-"""Codes out of view are counted."""
+"""Names of rows stay on the canvas; codes out of view are counted."""
 
 import numpy as np
 import pytest
+from support.legible import cut
 
 from genlib.figures import images
 from genlib.figures.style import OUTSIDE
+
+
+@pytest.mark.parametrize("title", ["rows", "a title\nof several\nlines"])
+@pytest.mark.parametrize("side", [16, 28, 32])
+@pytest.mark.parametrize("names", [["A", "B"], ["A", "B", "the truth in B", "A → B → A"], ["W" * 24, "i"]])
+def test_names_of_rows_are_not_cut(title, side, names):
+    row = np.zeros((10, 3, side, side), np.uint8)
+    figure = images.named_rows(dict.fromkeys(names, row), title=title)
+    assert not cut(figure)
 
 
 @pytest.mark.parametrize("hues", [None, np.linspace(0, 1, 1_000)])

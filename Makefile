@@ -57,7 +57,7 @@ leaderboard: $(READY)
 	$(RUN) experiments/leaderboard_points.py
 
 ui: $(READY)
-	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$${GENLIB_STORAGE:-runs}/mlflow.db
+	MLFLOW_DISABLE_TELEMETRY=true $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$${GENLIB_STORAGE:-runs}/mlflow.db
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,5 +1,11 @@
 """One run: where it is kept, how it is resumed, on how many workers it trains, what MLflow shows of it."""
 
+import os
+
+# Ray and MLflow report on their users at every start, unless told otherwise: so they are, before anything imports them.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 from cluster.directory import Result, open_run, open_study, read_result
 from cluster.execution import execute
 from cluster.run import Run

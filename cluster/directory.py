@@ -14,16 +14,19 @@ that the process was handed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster.evaluations import KeptEvaluations
 from cluster.files import Damaged, numbers, read_json
 from cluster.journal import read_history
 from cluster.lease import is_alive
 from cluster.record import rebuild
+from cluster.storage import find_run, storage_from
 from genlib import InputError, Study, Trained
 from genlib.checkpoint import checkpoints, load_checkpoint
 from genlib.fitting import finished
@@ -81,15 +84,18 @@ def open_study(path: str | Path) -> Study[Any]:
         raise InputError(f"{path} is no run directory: its study.json cannot be read.") from error
 
 
-def open_run(path: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
-    """A finished run's study, model and history, for a notebook.
+def open_run(named: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
+    """A finished run's study, model and history, for a notebook; what was measured and drawn is read, not made anew.
 
     Arguments:
+        named: a run directory, or the beginning of a key in the storage (`GENLIB_STORAGE`, else `./runs`).
         own: classes of your own that the run may be of, besides the studies of the catalogue.
     """
     for kind in own:
         adopt(kind)
-    path = Path(path)
+    path = Path(named)
+    if not (path / "study.json").exists() and re.fullmatch(r"[0-9a-f]+", str(named)):
+        path = find_run(str(named), storage_from(None))
     study = open_study(path)
     folders = checkpoints(path / "checkpoints")
     if not folders:
@@ -99,6 +105,7 @@ def open_run(path: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
         raise InputError(f"{path} is at update {state.step} of {study.steps}: run its study to the end first.")
     trained = finished(study, state.result(), read_history(path / "journal"), state.cpu_seconds)
     trained.surroundings = partial(_lending_from, path.absolute().parents[1])
+    trained.kept = KeptEvaluations(path / "evaluations")
     return trained
 
 

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from cluster.files import Damaged, file_sha256, numbers, read_json, set_aside, storage_failures, write_json
-from genlib import Study, Trained
+from genlib import Drawing, Evaluation, Study, Trained
 from genlib.settings import evaluation_fields
 from genlib.study import places
 
-MANIFEST = "manifest.json"
+MANIFEST, TABLE = "manifest.json", ".table.json"
+SPEED = ("cpu_seconds", "updates_per_cpu_second")
+"""Metrics that are kept beside what the study measures."""
+DPI, ARRAYS = 110, "arrays.json"
+"""Pixels per inch of a picture; and the file with the names of arrays: those of their files have plain letters only."""
 
 
 def evaluation_key(study: Study[Any], fields: dict[str, Any] | None = None) -> str:
@@ -53,6 +57,58 @@ def read_evaluation(folder: Path, *, figures: bool = False) -> dict[str, float] 
         return None
 
 
+class KeptEvaluations:
+    """The evaluations of a run directory, for `Trained` to read.
+
+    Arguments:
+        folder: the run's `evaluations`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def evaluation(self, study: Study[Any]) -> Evaluation | None:
+        """What was measured under a study's evaluation fields; None where nothing was, or not all of it is whole."""
+        folder = self.folder / evaluation_key(study)
+        metrics = read_evaluation(folder)
+        if metrics is None:
+            return None
+        with np.load(folder / "samples.npz", allow_pickle=False) as file:
+            samples = {name: file[name] for name in file.files}
+        tables = {
+            path.name.removesuffix(TABLE): _rows(json.loads(path.read_text())) for path in folder.glob(f"*{TABLE}")
+        }
+        return Evaluation({name: value for name, value in metrics.items() if name not in SPEED}, samples, tables)
+
+    def figures(self, study: Study[Any]) -> dict[str, Drawing]:
+        """What was drawn of it: each picture in a figure, its arrays as they stand beside it."""
+        folder = self.folder / evaluation_key(study)
+        if read_evaluation(folder, figures=True) is None:
+            return {}
+        return {path.stem: _kept_drawing(path) for path in sorted((folder / "figures").glob("*.png"))}
+
+
+def _kept_drawing(picture: Path) -> Drawing:
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    pixels = imread(picture)
+    figure = Figure(figsize=(pixels.shape[1] / DPI, pixels.shape[0] / DPI), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels)
+    axes.set_axis_off()
+    names = picture.parent / ARRAYS  # 0.5.0 wrote none
+    known = json.loads(names.read_text()).get(picture.stem, {}) if names.exists() else {}
+    beside = {path.name.split(".")[-2]: path for path in sorted(picture.parent.glob(f"{picture.stem}.*.csv"))}
+    return Drawing(
+        figure, {known.get(safe, safe): np.loadtxt(path, delimiter=",", ndmin=2) for safe, path in beside.items()}
+    )
+
+
+def _rows(table: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
 def evaluate(trained: Trained[Any], folder: Path, *, figures: bool) -> dict[str, float]:
     """Measure, draw if asked to, and write; returns the metrics. What is whole already is kept."""
     known = read_evaluation(folder)
@@ -85,11 +141,9 @@ def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
             "columns": columns,
             "data": [[row[column] for column in columns] for row in rows],
         }  # as MLflow reads it
-        (folder / f"{name}.table.json").write_text(json.dumps(table, indent=1))
-    speed = {
-        "cpu_seconds": trained.cpu_seconds,
-        "updates_per_cpu_second": trained.study.steps / trained.cpu_seconds if trained.cpu_seconds else float("nan"),
-    }
+        (folder / f"{name}{TABLE}").write_text(json.dumps(table, indent=1))
+    rate = trained.study.steps / trained.cpu_seconds if trained.cpu_seconds else float("nan")
+    speed = dict(zip(SPEED, (trained.cpu_seconds, rate), strict=True))
     fields = looks_of(trained.study)
     needs = places(trained.study.evaluation_needs())
     write_json(folder / "metrics.json", {"metrics": metrics | speed, "fields": fields, "needs": needs})
@@ -98,11 +152,14 @@ def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
 
 def _draw(trained: Trained[Any], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
+    names: dict[str, dict[str, str]] = {}
     for name, (figure, arrays) in trained.figures.items():
-        figure.savefig(folder / f"{name}.png")
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
         for key, array in arrays.items():
             safe = "".join(c if c.isalnum() else "_" for c in key).strip("_")
             np.savetxt(folder / f"{name}.{safe}.csv", np.atleast_2d(array), delimiter=",", fmt="%.6g")
+            names.setdefault(name, {})[safe] = key
+    (folder / ARRAYS).write_text(json.dumps(names, indent=1))
 
 
 def _seal(folder: Path, figures: bool) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import time
 import uuid
 import zlib
@@ -30,6 +29,10 @@ class RunFailed(InputError):
 
 class StorageFailed(RunFailed):
     """The storage took no more in the middle of a run; what it took before is whole."""
+
+
+class Stopped(Exception):
+    """A run was asked to stop, and kept its state."""
 
 
 class Damaged(InputError):
@@ -90,11 +93,6 @@ def set_aside(path: Path, folder: Path | None = None) -> Path:
     aside.parent.mkdir(parents=True, exist_ok=True)
     path.rename(aside)
     return aside
-
-
-def scrubbed(text: str) -> str:
-    """A text as it may be kept and shown: without the passwords in its addresses."""
-    return re.sub(r"(://[^:/@\s]+):[^/@\s]+@", r"\1:…@", text)
 
 
 # -- JSON that notices a flipped bit -----------------------------------------------------------------------------------

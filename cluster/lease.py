@@ -27,6 +27,8 @@ from genlib import InputError
 
 BEAT, LAPSE = 2.0, 20.0
 """Seconds between heartbeats, and seconds without one after which a lease on another machine has lapsed."""
+LOOK = 0.2
+"""Seconds between looks whether the holder is asked to stop."""
 
 
 class Held(InputError):
@@ -45,6 +47,7 @@ class Lease:
         self.path = _path(folder, epoch)
         self._ended = threading.Event()
         self._beats: threading.Thread | None = None
+        self._asked, self._looked = False, 0.0
 
     @classmethod
     def claim(cls, folder: Path, *, force: bool = False) -> Lease:
@@ -62,12 +65,20 @@ class Lease:
             raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
         for old in range(max(1, newest - 8), lease.epoch):
             _path(folder, old).unlink(missing_ok=True)
+            _path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
         return lease
 
     def check(self) -> None:
         """Raise `Fenced` where a newer epoch exists."""
         if not self.path.exists() or _path(self.folder, self.epoch + 1).exists():
             raise Fenced(f"another process has taken over {self.folder}: this one stops without writing any more.")
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody has asked the holder to stop; looked up now and then, so it costs nothing to ask."""
+        if time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
+            self._asked = self.path.with_suffix(".stop").exists()
+        return self._asked
 
     def keep(self, every_beat: Callable[[], None] | None = None) -> None:
         """Keep the heart beating, in a thread, until `release`; `every_beat` is called at each beat."""
@@ -100,6 +111,11 @@ class Lease:
             os.replace(aside, self.path)
         except OSError:  # a full disk: the lease lapses by itself when this process ends
             aside.unlink(missing_ok=True)
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Ask whoever holds the lease of a folder to keep what it has and stop."""
+    _path(folder, newest_epoch(folder)).with_suffix(".stop").touch()
 
 
 def refuse_held(folder: Path) -> None:
@@ -149,6 +165,12 @@ def read_holder(folder: Path) -> dict[str, Any] | None:
         return None
     here = holder.get("host") == socket.gethostname()
     return {**holder, "alive": _lives(holder) if here else age < LAPSE}
+
+
+def is_held_here(folder: Path) -> bool:
+    """Whether this process holds the lease of a folder."""
+    holder = read_holder(folder)
+    return holder is not None and _is_this_process(holder)
 
 
 def is_alive(folder: Path) -> bool:

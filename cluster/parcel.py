@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.record import command, remember_command
 from genlib.own import Source, install, sources
 
 
@@ -17,6 +18,8 @@ class Parcel:
     """A value on its way."""
 
     files: tuple[Source, ...]
+    command: str
+    """The command line that a user gave."""
     content: bytes
     """The value, pickled."""
 
@@ -25,13 +28,14 @@ def pack(value: Any) -> Parcel:
     """Make a value ready to be sent."""
     from ray import cloudpickle
 
-    return Parcel(tuple(sources()), cloudpickle.dumps(value))
+    return Parcel(tuple(sources()), command(), cloudpickle.dumps(value))
 
 
 def unpack(parcel: Parcel) -> Any:
     """The value of a parcel that has arrived."""
     from ray import cloudpickle
 
+    remember_command(parcel.command)
     for source in parcel.files:
         install(source)
     return cloudpickle.loads(parcel.content)

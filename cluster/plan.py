@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import genlib
 from cluster.record import ROOT
 from cluster.workers import Workers
 from genlib import InputError, Launch, Study
+from genlib.memory import memory_of
 from genlib.needs import lending, untrained
 
 PROBE = 1.0
@@ -68,6 +71,58 @@ class Plan:
             f"({words(self.seconds)} one after the other; evaluations come on top)",
             f"upload:   {size / 2**20:.1f} MiB as a Ray job's working directory{large}",
         ]
+
+
+def refuse_too_large(study: Study[Any], device: str = "cpu", workers: Workers | None = None) -> None:
+    """Raise where a study asks for more memory than this machine has; on a cluster, its nodes have to say."""
+    if "RAY_ADDRESS" in os.environ:
+        return
+    asked = memory_of(study)
+    asked["batch_size"] /= (workers or Workers()).least  # each worker has its part of the batch
+    part, need = max(asked.items(), key=lambda one: one[1])
+    have = memory_left(device)
+    if need > have:
+        where = "this machine" if device == "cpu" else device
+        remedy = "ask for a smaller model" if part == "the weights" else f"lower {part}"
+        raise InputError(
+            f"{type(study).__name__} needs at least {bytes_in_words(need)} for {part}, and {where} has "
+            f"{bytes_in_words(have)} left: {remedy}."
+        )
+
+
+def memory_left(device: str = "cpu") -> float:
+    """Bytes of memory that are free on a device, as far as this process may use them."""
+    if device.startswith("cuda"):
+        import torch
+
+        index = torch.device(device).index or 0
+        there = torch.cuda.is_available() and index < torch.cuda.device_count()
+        return float(torch.cuda.mem_get_info(index)[0]) if there else float("inf")
+    return min(float(psutil.virtual_memory().available), *(map(_left_in_container, CONTAINERS)))
+
+
+CONTAINERS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where the two kinds of control groups say how much memory a container may have, and has."""
+
+
+def _left_in_container(place: tuple[Path, str, str]) -> float:
+    """Bytes that a container has left; what only caches files counts as free."""
+    folder, limit, used = place
+    try:
+        taken = float((folder / used).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        cached = float(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+        return float((folder / limit).read_text()) - taken + cached
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return float("inf")
+
+
+def bytes_in_words(amount: float) -> str:
+    """An amount of memory: `3.2 GiB`, `12 MiB`."""
+    return f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.0f} MiB"
 
 
 def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import genlib
-from cluster.files import scrubbed
+from cluster.secrets import scrubbed
 from genlib import STUDIES, InputError, Study
 from genlib.own import adopted, provenance
 from genlib.study import recorded_name
@@ -41,8 +42,21 @@ def describe(study: Study[Any]) -> dict[str, Any]:
         "packages": packages(),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "data": digests(study),
-        "command": scrubbed(" ".join(sys.argv)),
+        "command": command(),
     }
+
+
+def command() -> str:
+    """The command line that a user gave; in a process of Ray's, that of the process which sent the work."""
+    return _SENT[-1] if _SENT else scrubbed(shlex.join(["python", *sys.argv]))
+
+
+def remember_command(sent: str) -> None:
+    """Keep the command of the process that sent the work."""
+    _SENT[:] = [sent]
+
+
+_SENT: list[str] = []
 
 
 def rebuild(described: dict[str, Any], path: Path) -> Study[Any]:

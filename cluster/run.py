@@ -22,16 +22,17 @@ from cluster.evaluations import evaluate, evaluation_key, looks_of, read_evaluat
 from cluster.files import (
     Damaged,
     RunFailed,
+    Stopped,
     StorageFailed,
     read_json,
-    scrubbed,
     set_aside,
     storage_failures,
     write_json,
 )
 from cluster.journal import Journal, read_history, read_rows
-from cluster.lease import Fenced, Held, Lease, refuse_held
+from cluster.lease import Fenced, Lease, refuse_held
 from cluster.record import describe, rebuild, source_hash
+from cluster.secrets import refuse_secrets, scrubbed
 from cluster.states import Origin, States
 from cluster.storage import open_storage
 from cluster.system import SystemLog
@@ -62,6 +63,7 @@ class Run:
         taking_over: bool = False,
     ) -> None:
         adopt(type(study))
+        refuse_secrets(study)
         self.study, self.storage = study, Path(storage).absolute()
         self.sweep, self.origin, self.taking_over = sweep, origin, taking_over
         self.key = study.key()
@@ -140,12 +142,20 @@ class Run:
             self.states.refuse_other_device(launch, any_device)
             state = self.states.newest(launch)
             journal = Journal(self.path / "journal", lease, device=launch.kind, workers=launch.world)
-            for progress in genlib.train(self.study, state, launch=launch):
-                journal.append(progress.step, progress.metrics)
-                self.states.keep(progress, lease)
+            for progress in genlib.train(self.study, state, launch=launch, stop=lease.is_asked_to_stop):
+                self.keep(progress, journal)
                 if listener:
                     listener(progress)
             return self.finished(state, launch)
+
+    def keep(self, progress: Progress, journal: Journal) -> None:
+        """Journal what is new, and save the state where that is due or the run is asked to stop."""
+        if progress.metrics:
+            journal.append(progress.step, progress.metrics)
+        stops = self.lease.is_asked_to_stop() and progress.step < self.study.steps
+        self.states.keep(progress, self.lease, now=stops)
+        if stops:
+            raise Stopped(f"stopped at update {progress.step}, where the same command goes on")
 
     def finished(self, state: genlib.State, launch: Launch) -> Trained[Any]:
         """The trained run in memory, where it was trained."""
@@ -178,11 +188,6 @@ class Run:
         return read_history(self.path / "journal")
 
     @property
-    def is_held(self) -> bool:
-        """Whether this process writes the run at present."""
-        return self._lease is not None
-
-    @property
     def lease(self) -> Lease:
         """The run's lease, while it is held."""
         if self._lease is None:
@@ -194,7 +199,8 @@ class Run:
         if text in self.notes:
             return
         self.notes.append(text)
-        sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
+        shown = scrubbed(text)
+        sys.stderr.write(f"\r\033[K{shown}\n" if sys.stderr.isatty() else f"{shown}\n")
 
     # -- holding it ----------------------------------------------------------------------------------------------------
 
@@ -209,6 +215,8 @@ class Run:
             if not self.taking_over:
                 refuse_held(self.path / DRIVER)
             self._lease = lease = Lease.claim(self.path / "lease", force=self.taking_over)
+        is_new = not (self.path / "study.json").exists()
+        refused = False
         try:
             self._describe()
             lease.keep(SystemLog(self.path / "system" / f"{lease.epoch:08d}.jsonl").look)
@@ -217,13 +225,26 @@ class Run:
             raise
         except BaseException as error:
             if isinstance(error, InputError) and not isinstance(error, (Diverged, RunFailed)):
-                raise  # refused, so nothing has changed
-            killed = isinstance(error, (KeyboardInterrupt, SystemExit))
+                refused = True
+                raise  # nothing has changed
+            killed = isinstance(error, (KeyboardInterrupt, SystemExit, Stopped))
             self.mark("KILLED" if killed else "FAILED", str(error) or type(error).__name__)
             raise
         finally:
             self._lease = None
+            if refused and is_new and not read_rows(self.path / "journal"):
+                self._leave_nothing(lease)
             lease.release()
+
+    def _leave_nothing(self, lease: Lease) -> None:
+        """Remove what a refused run has made; its driver, where it has one, removes the rest."""
+        with suppress(Fenced):
+            lease.check()
+            for path in self.path.iterdir():
+                if path.name not in (DRIVER, "lease"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not (self.path / DRIVER).exists():
+                shutil.rmtree(self.path)
 
     def mark(self, status: str, message: str) -> None:
         """Record that the run stopped before its end, and how; a finished run stays finished."""
@@ -312,7 +333,7 @@ class Run:
             "evaluation": evaluation,
             "message": scrubbed(message),
             "stopped_early": stopped_early,
-            "notes": self.notes,
+            "notes": [scrubbed(note) for note in self.notes],
             "ended": time.time(),
         }
         with storage_failures(self.path):
@@ -326,11 +347,3 @@ def start_anew(run: Run) -> Path | None:
     if has_writer(run.path):
         raise InputError(f"{run.path} is being written by a living process: end that before starting it anew.")
     return set_aside(run.path, run.storage / ".aside")
-
-
-def kill_unfinished(runs: Sequence[Run], why: str) -> None:
-    """Mark every run that has begun and not ended, whoever writes it: that process is thereby fenced."""
-    for run in runs:
-        if read_result(run.path).status in ("RUNNING", "KILLED"):
-            with suppress(Held, StorageFailed, OSError):  # the others are marked all the same
-                run.take_and_mark("KILLED", why)

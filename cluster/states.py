@@ -51,15 +51,23 @@ class States:
                 self.note(f"the checkpoint {path} is damaged. It is set aside as {set_aside(path).name}.")
         for path in reversed([path for path in folders if path.exists()]):
             state = load_checkpoint(path, self.study, launch)
-            if state.step <= reached:
+            if self._last_due(state.step) <= reached:
                 return state
             self.note(f"the journal ends at step {reached}, before {path.name}: these steps are computed again.")
             set_aside(path)
         return self._of_origin(launch) if self.origin else genlib.start(self.study, launch)
 
-    def keep(self, progress: Progress, lease: Lease) -> None:
-        """Save a checkpoint where one is due, and let old ones go."""
-        if progress.step % self.study.validate_every and progress.step != self.study.steps:
+    def _last_due(self, step: int) -> int:
+        """The last update up to this one that the journal has a row of."""
+        return (
+            step
+            if step == self.study.steps
+            else max(step - step % n for n in (self.study.log_every, self.study.validate_every))
+        )
+
+    def keep(self, progress: Progress, lease: Lease, *, now: bool = False) -> None:
+        """Save a checkpoint where one is due, or now, and let old ones go."""
+        if progress.step % self.study.validate_every and progress.step != self.study.steps and not now:
             return
         folder = self.path / "checkpoints"
         lease.check()

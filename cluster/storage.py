@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -29,8 +31,8 @@ def storage_from(option: Path | None) -> Path:
     return Path("runs").absolute()
 
 
-def open_storage(folder: Path) -> Path:
-    """Make a folder genlib's storage, or refuse it: it cannot be written, or holds something else."""
+def refuse_unusable(folder: Path) -> None:
+    """Raise where a folder cannot be genlib's storage, as far as a look can tell; nothing is written."""
     mark = folder / MARK
     try:
         if not mark.exists():
@@ -39,6 +41,21 @@ def open_storage(folder: Path) -> Path:
                 raise InputError(
                     f"the storage {folder} holds files that genlib did not write: give an empty or a new folder."
                 )
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(f"the storage {folder} cannot be written ({error.strerror}): give another.") from error
+
+
+def open_storage(folder: Path) -> Path:
+    """Make a folder genlib's storage, or refuse it: it cannot be written, or holds something else."""
+    refuse_unusable(folder)
+    mark = folder / MARK
+    try:
+        if not mark.exists():
             content = {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()}
             create(mark, json_bytes(content))
         probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
@@ -71,13 +88,14 @@ def sweep_folders(storage: Path) -> Iterator[Path]:
 
 
 def find_run(named: str, storage: Path) -> Path:
-    """The run directory that a path, or the beginning of a key, names."""
-    path = Path(named)
-    if (path / "study.json").exists():
-        return path.absolute()
-    matches = [folder for folder in run_folders(storage) if folder.name.startswith(path.name)]
+    """The run directory that a path, also one inside the storage, or the beginning of a key names."""
+    for path in (Path(named), storage / named):
+        if named and (path / "study.json").exists():
+            return path.absolute()
+    is_key = re.fullmatch(r"[0-9a-f]+", named) is not None
+    matches = [folder for folder in run_folders(storage) if is_key and folder.name.startswith(named)]
     if not matches:
-        raise InputError(f"there is no run {named} in {storage}: `experiments/runs.py list` names those there are.")
+        raise InputError(f"there is no run {named!r} in {storage}: `experiments/runs.py list` names those there are.")
     if len(matches) > 1:
         shown = ", ".join(str(folder.relative_to(storage)) for folder in matches[:4])
         raise InputError(f"{named} may be {shown}: give more of the key, or the path.")

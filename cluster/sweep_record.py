@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -58,6 +59,8 @@ class SweepRecord:
     note: str = ""
     """What the sweep is and what came of it, in Markdown."""
     best: Best | None = None
+    command: str = ""
+    """The command that asked for it."""
     status: str = "RUNNING"
     ended: float | None = None
 
@@ -74,9 +77,22 @@ def in_words(fields: Mapping[str, Any]) -> str:
         >>> in_words({"schedule": "exp3", "learning_rate": 0.00123456, "width": 12345})
         'schedule exp3, learning_rate 0.00123, width 12345'
     """
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items()
-    )
+    return ", ".join(f"{name} {digits(value)}" for name, value in fields.items())
+
+
+def digits(value: Any) -> str:
+    """A field's value as it is shown: a number that is no integer at three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def script_of(command: str) -> str:
+    """The script of a command line.
+
+    Example:
+        >>> script_of("python experiments/sweep_diffusion.py --plan")
+        'experiments/sweep_diffusion.py'
+    """
+    return next((word for word in shlex.split(command) if word.endswith(".py")), command.partition(" ")[0])
 
 
 def read_sweep(folder: Path) -> SweepRecord:

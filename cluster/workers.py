@@ -8,6 +8,7 @@ the group again, and it resumes from the newest checkpoint.
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -129,6 +130,8 @@ def execute_with_workers(
         finally:
             failed = _failure(run)
             lease.release()
+            if failed and not (run.path / "study.json").exists():  # it was refused, and has left nothing else
+                shutil.rmtree(run.path)
     result = run.result()
     if failed and result.status != "FAILED":
         raise InputError(failed)  # refused: nothing has changed
@@ -173,8 +176,7 @@ def _train(run: Run, task: Task, launch: Launch) -> None:
         journal = Journal(run.path / "journal", run.lease, device=launch.kind, workers=launch.world)
     for progress in genlib.train(run.study, state, launch=launch):
         if journal is not None:
-            journal.append(progress.step, progress.metrics)
-            run.states.keep(progress, run.lease)
+            run.keep(progress, journal)
     if journal is not None:
         run.conclude(run.finished(state, launch), task.looks, figures=task.figures, evaluation=task.evaluation)
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from cluster.directory import open_run
 from cluster.execution import execute
-from cluster.mirror import ui_command
 from cluster.run import Run
 from cluster.workers import Workers
+from experiments.command.arguments import POSITIONAL, read
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, end, only_planned
 from experiments.command.record import read_record, write_record
+from experiments.command.watching import watching_many
 from genlib import STUDIES, Claim, Finding, InputError, Study, Trained, find_study, views_of, weigh
 from tuning.many import run_many
 
@@ -31,7 +31,7 @@ from tuning.many import run_many
 class ClaimOptions(Options):
     """Which claims to check, and where and how their runs are done."""
 
-    studies: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    studies: Annotated[tuple[str, ...], POSITIONAL] = ()
     """Studies whose claims are checked: names of the catalogue, or places of your own studies; all by default."""
     record: bool = False
     """Record the verdicts for the pages, where `make pages` shows them."""
@@ -66,15 +66,21 @@ def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
     """Train what the claims of a kind of study compare, over seeds, and weigh each claim."""
     claims, storage, seeds = views_of(kind).claims, options.root, options.seeds
     how = partial(train, workers=options.group, device=options.device, any_device=options.any_device)
-    for _ in run_many(compared(kind, seeds), storage, how, workers=options.group, evaluated=False):
-        pass
+    studies = compared(kind, seeds)
+    with watching_many([Run(study, storage) for study in studies], f"{kind.title()}, training") as one_more:
+        for _ in run_many(studies, storage, how, workers=options.group, evaluated=False):
+            one_more()
     measured: dict[int, dict[int, float]] = {number: {} for number in range(len(claims))}
     for first in dict.fromkeys(claim.studies[0] for claim in claims):
         numbered = [(number, claim) for number, claim in enumerate(claims) if claim.studies[0] == first]
         work = partial(effects, claims=numbered, storage=str(storage.absolute()))
-        for done in run_many([replace(first, seed=seed) for seed in range(seeds)], storage, work):
-            for number, effect in done.value.items():
-                measured[number][done.study.seed] = effect
+        seeded = [replace(first, seed=seed) for seed in range(seeds)]
+        doing = f"{kind.title()}, measuring the effects of {len(numbered)} claim{'s' * (len(numbered) > 1)}"
+        with watching_many([Run(study, storage) for study in seeded], doing) as one_more:
+            for done in run_many(seeded, storage, work):
+                one_more()
+                for number, effect in done.value.items():
+                    measured[number][done.study.seed] = effect
     return [weigh(claim, [measured[n][seed] for seed in range(seeds)]) for n, claim in enumerate(claims)]
 
 
@@ -120,10 +126,9 @@ def main(options: ClaimOptions) -> None:
     (options.root / "claims.md").write_text("\n".join(lines) + "\n")
     print_lines(options.console, {"effects": f"{options.root}/claims.json", "markdown": f"{options.root}/claims.md"})
     end(options)
-    print_lines(options.console, {"compare": ui_command(options.root)})
     conclude([run.result() for run in runs], as_json=options.json)
 
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(ClaimOptions, description=__doc__))
+        main(read(ClaimOptions, about=__doc__))

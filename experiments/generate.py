@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
 
 from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
+from experiments.command.arguments import POSITIONAL, read
 from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError, TinyGPT
 from genlib.methods import gpt
@@ -24,7 +24,7 @@ from genlib.methods import gpt
 class Options:
     """Which run to generate from, and how to draw."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a run's key."""
     prompt: str
     """Text to go on from."""
@@ -46,7 +46,7 @@ def check(options: Options) -> None:
     """Refuse options with which nothing can be drawn."""
     allowed = {
         "tokens": (options.tokens >= 1, "at least 1"),
-        "temperature": (options.temperature >= 0, "at least 0"),
+        "temperature": (options.temperature == 0 or 0.01 <= options.temperature <= 100, "0, or 0.01 to 100"),
         "top-k": (options.top_k >= 0, "at least 0"),
         "top-p": (0 < options.top_p <= 1, "above 0 and at most 1"),
         "prompt": (bool(options.prompt), "a text"),
@@ -87,4 +87,4 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(Options, description=__doc__))
+        main(read(Options, about=__doc__))

@@ -9,14 +9,16 @@ set MLFLOW_TRACKING_URI, and everything is shown there too.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from cluster.mirror import NOWHERE, refuse_unusable, start_mirror, tracking_uri, ui_command, wait_until_shown
+from cluster.plan import words
 from cluster.storage import MARK, run_folders, storage_from
+from experiments.command.arguments import read
 from experiments.command.exits import exit_with_a_sentence
+from experiments.command.watching import every_second
 from genlib import InputError, find_study
 
 
@@ -49,7 +51,11 @@ def main(options: Options) -> None:
     if warning:
         raise InputError(warning)
     start_mirror(storage, again=options.again)
-    notice = wait_until_shown(storage, seconds=60 * options.minutes)
+    began = time.monotonic()
+    with every_second(
+        lambda line: line.show(f"showing everything in MLflow, {words(time.monotonic() - began)} so far")
+    ):
+        notice = wait_until_shown(storage, seconds=60 * options.minutes)
     if notice:
         sys.stderr.write(f"{notice}\n")
         sys.exit(1)
@@ -58,4 +64,4 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(Options, description=__doc__))
+        main(read(Options, about=__doc__))

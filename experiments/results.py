@@ -1,5 +1,7 @@
 """The README's tables: every study's presets over their seeds, mean and 95 % interval.
 
+A setting that was chosen among several is reported on seeds that no choice has seen.
+
 python experiments/results.py [--storage runs] [--seeds 3] [--only best] [--gallery]
 """
 
@@ -14,19 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from cluster.execution import execute
-from cluster.mirror import ui_command
 from cluster.run import Run
 from cluster.workers import Workers
+from experiments.command.arguments import read
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, end, only_planned
 from experiments.command.record import read_record, summary, write_record
 from experiments.command.tables import cell, markdown, with_ratios
+from experiments.command.watching import watching_many
 from genlib import (
     ColourTransfer,
     ContinuousVAE,
@@ -46,6 +48,19 @@ from tuning.many import run_many
 GALLERY = Path(__file__).parent / "gallery"
 
 
+UNSEEN = 10
+"""The first of the seeds that no setting was chosen on."""
+CHOSEN = ("best", "spline", "binarised")
+"""Presets whose settings were chosen among several, on seeds below `UNSEEN`."""
+SEEDS = {
+    "CouplingFlow, best": range(30, 35),  # chosen on 10 to 23
+    "CouplingFlow, spline": range(10, 15),
+    "FlowMatching, best": range(10, 15),
+    "FlowMatching by class, best": range(10, 15),
+}
+"""The seeds of rows of which an interval over fewer would hide a bad one."""
+
+
 class Family(NamedTuple):
     """Studies that are measured alike: one table."""
 
@@ -53,7 +68,13 @@ class Family(NamedTuple):
     columns: dict[str, tuple[str, int]]
     """For each heading: the metric, and its decimals."""
     seeds: int
-    """Number of seeds per row, unless --seeds gives another."""
+    """Number of seeds per row, unless `SEEDS` or --seeds gives another."""
+
+    def seeds_of(self, name: str, wanted: int | None = None) -> range:
+        """The seeds of a row."""
+        first = UNSEEN if any(word in name for word in CHOSEN) else 0
+        usual = SEEDS.get(name, range(first, first + self.seeds))
+        return range(usual[0], usual[0] + (wanted or len(usual)))
 
 
 POINTS = Family(
@@ -139,6 +160,9 @@ JUDGE = Family(
 )
 FAMILIES = {"points": POINTS, "autoencoders": AUTOENCODERS, "transfer": TRANSFER, "text": TEXT, "judge": JUDGE}
 ROWS = {name: study for family in FAMILIES.values() for name, study in family.rows.items()}
+FIRST = {
+    replace(study, seed=family.seeds_of(name)[0]) for family in FAMILIES.values() for name, study in family.rows.items()
+}
 PICTURES = {
     "PointDiffusion, report": ("loss", "starting_variance", "forward_and_reverse", "reverse_paths"),
     "PointDiffusion, best": ("sampling_steps", "schedules"),
@@ -162,7 +186,7 @@ class ResultOptions(Options):
     """Which results to produce, and where and how their runs are done."""
 
     seeds: int | None = None
-    """Number of seeds per row, 0, 1, …: by default three, and one for studies of images."""
+    """Number of seeds per row: by default three or five, and one for studies of images."""
     only: str = ""
     """Text that the names of the rows must contain; empty for all rows."""
     record: bool = False
@@ -172,29 +196,34 @@ class ResultOptions(Options):
 
 
 def evaluate(run: Run, *, workers: Workers, device: str, any_device: bool) -> dict[str, float]:
-    """Train a run and measure it; seed 0 has its figures drawn too."""
-    return execute(run, workers, device=device, figures=run.study.seed == 0, any_device=any_device)[0]
+    """Train a run and measure it; a row's first seed has its figures drawn too."""
+    return execute(run, workers, device=device, figures=run.study in FIRST, any_device=any_device)[0]
 
 
 def main(options: ResultOptions) -> None:
     """Train what is missing and print the tables."""
     rows = {name: study for name, study in ROWS.items() if options.only in name}
-    if not rows or (options.seeds is not None and options.seeds < 1):
-        raise InputError(f"nothing to do: the rows are {', '.join(ROWS)}, and --seeds is at least 1.")
+    if not rows:
+        kinds = ", ".join(dict.fromkeys(type(study).__name__ for study in ROWS.values()))
+        raise InputError(f"--only: got {options.only!r}, which no row has in its name; rows are of {kinds}.")
+    if options.seeds is not None and options.seeds < 1:
+        raise InputError(f"--seeds: got {options.seeds}; allowed is an integer of at least 1.")
     wanted = {
         (name, seed): replace(study, seed=seed)
         for family in FAMILIES.values()
         for name, study in family.rows.items()
         if name in rows
-        for seed in range(options.seeds or family.seeds)
+        for seed in family.seeds_of(name, options.seeds)
     }
     runs = [Run(study, options.root) for study in wanted.values()]
     if only_planned(options, runs):
         return
     how = partial(evaluate, workers=options.group, device=options.device, any_device=options.any_device)
-    values = {
-        done.study: done.value for done in run_many(list(wanted.values()), options.root, how, workers=options.group)
-    }
+    values: dict[Study[Any], dict[str, float]] = {}
+    with watching_many(runs, "training and measuring") as one_more:
+        for done in run_many(list(wanted.values()), options.root, how, workers=options.group):
+            one_more()
+            values[done.study] = done.value
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (name, _), study in wanted.items():
         for metric, value in with_ratios(values[study]).items():
@@ -208,7 +237,6 @@ def main(options: ResultOptions) -> None:
     if options.gallery:
         fill_gallery(rows, options.root)
     end(options)
-    print_lines(options.console, {"compare": ui_command(options.root)})
     conclude([run.result() for run in runs], as_json=options.json)
 
 
@@ -224,8 +252,9 @@ def show(family: Family, measured: Mapping[str, Mapping[str, list[float]]], opti
         for name in family.rows
         if name in measured
     ]
-    seeds = options.seeds or family.seeds
-    title = f"mean ± half the 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
+    seeds = {len(family.seeds_of(name, options.seeds)) for name in family.rows if name in measured}
+    title = f"mean ± half the 95 % interval over {' or '.join(map(str, sorted(seeds)))} seeds"
+    title = "one seed" if seeds == {1} else title
     table = Table("study", *columns, title=title)
     for line in lines:
         table.add_row(*line)
@@ -244,10 +273,10 @@ def record(measured: Mapping[str, Mapping[str, list[float]]]) -> None:
 
 
 def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
-    """Copy the chosen pictures of seed 0 to the gallery."""
+    """Copy the chosen pictures of the first seed to the gallery."""
     for name, pictures in PICTURES.items():
         if name in rows:
-            path = Run(rows[name], storage).path
+            path = Run(replace(rows[name], seed=POINTS.seeds_of(name)[0]), storage).path
             evaluation = json.loads((path / "result.json").read_text())["evaluation"]
             for picture in pictures:
                 source = path / "evaluations" / evaluation / "figures" / f"{picture}.png"
@@ -256,4 +285,4 @@ def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(ResultOptions, description=__doc__))
+        main(read(ResultOptions, about=__doc__))

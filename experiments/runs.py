@@ -1,6 +1,6 @@
-"""Run directories, without MLflow: list them, look at one, compare two, delete some.
+"""Run directories, without MLflow: list them, look at one, compare two, draw or delete some.
 
-python experiments/runs.py list | show RUN | diff RUN RUN | delete RUN …   [--storage runs]
+python experiments/runs.py list | show RUN | diff RUN RUN | draw RUN … | delete RUN …   [--storage runs]
 
 A RUN is a directory or the beginning of a key.
 """
@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional
 
-from cluster.directory import has_writer, read_result
+from cluster.directory import has_writer, open_run, open_study, read_result
 from cluster.files import Damaged, read_json
 from cluster.journal import last_row
+from cluster.run import Run
+from cluster.states import Origin
 from cluster.storage import find_run, run_folders, storage_from
+from cluster.sweep_record import in_words, read_sweep
+from experiments.command.arguments import POSITIONAL, read_command
+from experiments.command.console import nearest_preset
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError
+from genlib import InputError, Study
 
 SHOWN = ("nll", "c2st", "sliced_wasserstein", "psnr", "nats_per_char", "test/loss", "validation/loss", "loss")
 """Metrics that a line of the list has room for, the most telling first."""
@@ -42,7 +45,7 @@ class List:
 class Show:
     """Show one run: its fields, its metrics, its figures."""
 
-    run: Annotated[str, Positional]
+    run: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a key."""
     storage: Path | None = None
     """The storage folder. [GENLIB_STORAGE, else ./runs]"""
@@ -52,10 +55,20 @@ class Show:
 class Diff:
     """Compare two runs side by side: the fields that differ, and every metric."""
 
-    one: Annotated[str, Positional]
+    one: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a key."""
-    other: Annotated[str, Positional]
+    other: Annotated[str, POSITIONAL]
     """The run to compare it with: a directory, or the beginning of a key."""
+    storage: Path | None = None
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draw the figures of finished runs that have none, such as those of a sweep."""
+
+    runs: Annotated[tuple[str, ...], POSITIONAL]
+    """Run directories, or beginnings of keys."""
     storage: Path | None = None
     """The storage folder. [GENLIB_STORAGE, else ./runs]"""
 
@@ -64,8 +77,8 @@ class Diff:
 class Delete:
     """Delete runs; without --yes, only say which."""
 
-    runs: Annotated[tuple[str, ...], Positional]
-    """Run directories, or beginnings of keys."""
+    runs: Annotated[tuple[str, ...], POSITIONAL]
+    """Keys, beginnings of keys, or run directories inside the storage."""
     yes: bool = False
     """Delete the runs instead of only naming them."""
     storage: Path | None = None
@@ -80,18 +93,47 @@ def described(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: its study.json cannot be read; the command that trains it mends that.") from error
 
 
+def setting_of(path: Path) -> str:
+    """What tells a run from its neighbours: what its sweep varies, else its preset and what differs from that."""
+    try:
+        record = read_sweep(path.parent)
+        tried = next(tried for tried in record.settings if tried.key == path.name)
+        return in_words(tried.fields | {"seed": tried.seed})
+    except (FileNotFoundError, Damaged, StopIteration):
+        pass  # of no sweep, or of one that cannot be read
+    try:
+        preset, fields = nearest_preset(open_study(path))
+    except InputError:
+        return ""  # a study that this process does not know
+    return ", ".join([preset, *([in_words(fields)] if fields else [])])
+
+
+def stopped_early(path: Path) -> bool:
+    """Whether a sweep ended the run before its last update, for it looked hopeless."""
+    try:
+        return read_json(path / "result.json").get("stopped_early") is not None
+    except (FileNotFoundError, Damaged):
+        return False
+
+
+def origin_of(path: Path) -> str:
+    """The run that a run was begun from, and its update there."""
+    origin = described(path).get("origin")
+    return f"{origin['key']} at {origin['step']:,}" if origin else "–"
+
+
 def list_runs(command: List, console: Console) -> None:
     """Print a row per run."""
     storage = storage_from(command.storage)
     paths = list(run_folders(storage))
     if not paths:
         raise InputError(f"there are no runs in {storage}: train one, or give --storage.")
-    table = Table("run", "status", "step", "main metrics", "began")
+    table = Table("run", "setting", "status", "step", "main metrics", "began")
     for path in paths:
         try:
             record = described(path)
         except InputError:
-            table.add_row(str(path.relative_to(storage)), "damaged", "", "", "")
+            table.add_row(str(path.relative_to(storage)), "", "damaged", "", "", "")
             continue
         result, row = read_result(path), last_row(path / "journal")
         shown = result.metrics or (row["metrics"] if row else {})
@@ -99,7 +141,8 @@ def list_runs(command: List, console: Console) -> None:
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
         steps = f"{row['step'] if row else 0:,}/{record['fields'].get('steps', 0):,}"
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["born"]))
-        table.add_row(str(path.relative_to(storage)), result.status, steps, metrics, began)
+        status = f"{result.status}, early" if stopped_early(path) else result.status
+        table.add_row(str(path.relative_to(storage)), setting_of(path), status, steps, metrics, began)
     console.print(table)
 
 
@@ -132,12 +175,36 @@ def diff(command: Diff, console: Console) -> None:
         values = [str(one.get(name, "–")) for one in fields]
         if values[0] != values[1]:
             table.add_row(name, *values, "")
+    origins = [origin_of(path) for path in paths]
+    if origins[0] != origins[1]:
+        table.add_row("begun from", *origins, "")
     table.add_section()
     for name in dict.fromkeys([*metrics[0], *metrics[1]]):
         pair = [one.get(name) for one in metrics]
         change = "" if pair[0] is None or pair[1] is None else f"{pair[1] - pair[0]:+.4g}"
         table.add_row(name, *("–" if value is None else f"{value:.6g}" for value in pair), change)
     console.print(table)
+
+
+def draw(command: Draw, console: Console) -> None:
+    """Draw what is not drawn yet, and say where it is."""
+    storage = storage_from(command.storage)
+    for path in [find_run(named, storage) for named in command.runs]:
+        trained = open_run(path)
+        run = run_at(path, trained.study)
+        run.finish(trained)
+        figures = run.evaluation_folder(trained.study) / "figures"
+        console.print(f"figures: {figures}", soft_wrap=True, highlight=False)
+
+
+def run_at(path: Path, study: Study[Any]) -> Run:
+    """The run of a directory."""
+    known = described(path).get("origin")
+    origin = Origin(Path(known["path"]), known["key"], known["step"]) if known else None
+    run = Run(study, path.parents[1], sweep=path.parent.name, origin=origin)
+    if run.path != path:
+        raise InputError(f"{path} is no longer where its run was made: move it back to {run.path}.")
+    return run
 
 
 def delete(command: Delete, console: Console) -> None:
@@ -147,6 +214,8 @@ def delete(command: Delete, console: Console) -> None:
     storage = storage_from(command.storage)
     paths = list(dict.fromkeys(find_run(named, storage) for named in command.runs))
     for path in paths:
+        if not path.resolve().is_relative_to(storage.resolve()):
+            raise InputError(f"{path} is not in the storage {storage}: give --storage too. Nothing was deleted.")
         if has_writer(path):
             raise InputError(f"{path} is being written by a living process: end that first. Nothing was deleted.")
     for path in paths:
@@ -159,10 +228,8 @@ def delete(command: Delete, console: Console) -> None:
 
 def main(arguments: list[str]) -> None:
     """Carry out one command."""
-    actions: dict[type, Any] = {List: list_runs, Show: show, Diff: diff, Delete: delete}
-    command: Any = tyro.extras.subcommand_cli_from_dict(
-        {kind.__name__.lower(): kind for kind in actions}, args=arguments, description=__doc__
-    )
+    actions: dict[type, Any] = {List: list_runs, Show: show, Diff: diff, Draw: draw, Delete: delete}
+    command = read_command({kind.__name__.lower(): kind for kind in actions}, arguments, about=__doc__)
     actions[type(command)](command, Console(width=None if sys.stdout.isatty() else 140))
 
 

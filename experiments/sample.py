@@ -6,15 +6,17 @@ python experiments/sample.py RUN [--count 10000] [--seed 0] [--out samples.npz] 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import tyro
 
 from cluster.directory import open_run
+from cluster.plan import bytes_in_words, memory_left
 from cluster.storage import find_run, storage_from
+from experiments.command.arguments import HELP, POSITIONAL, given_fields, options_of, read_some, show_help
 from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError, Study, find_study
 
@@ -23,7 +25,7 @@ from genlib import InputError, Study, find_study
 class Options:
     """Which run to sample from, and how many samples to draw."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a run's key."""
     count: int = 10_000
     """Number of samples to draw."""
@@ -37,9 +39,9 @@ class Options:
     """Folder where keys are looked up. [GENLIB_STORAGE, else ./runs]"""
 
 
-def viewed(study: Study[Any], fields: list[str]) -> Study[Any]:
+def viewed(study: Study[Any], fields: Mapping[str, Any]) -> Study[Any]:
     """The study with other evaluation fields; training fields cannot be changed any more."""
-    changed: Study[Any] = tyro.cli(type(study), args=fields, default=study, prog=study.title())
+    changed = study.with_fields(fields)
     if changed.key() != study.key():
         given, ours = changed.identity()["fields"], study.identity()["fields"]
         name = next(name for name in ours if ours[name] != given[name])
@@ -49,13 +51,20 @@ def viewed(study: Study[Any], fields: list[str]) -> Study[Any]:
 
 def main(arguments: list[str]) -> None:
     """Draw the samples and save them."""
-    options, fields = tyro.cli(Options, args=arguments, description=__doc__, return_unknown_args=True)
+    if any(word in HELP for word in arguments):
+        show_help([("options", options_of(Options))], __doc__)
+    options, rest = read_some(Options, arguments)
     if options.count < 1:
         raise InputError(f"--count: got {options.count}; allowed is at least 1.")
     if options.own:
         find_study(options.own)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
-    study = viewed(trained.study, fields)
+    study = viewed(trained.study, given_fields(trained.study, rest))
+    row = sum(tensor[:1].numel() * tensor.element_size() for tensor in study.example())
+    need, have = 2.0 * row * options.count, memory_left()
+    if need > have:
+        least, left = bytes_in_words(need), bytes_in_words(have)
+        raise InputError(f"--count: {options.count} samples need {least} at least, and {left} are left.")
     drawn = study.sample(trained.model, options.count, study.draws(f"samples of {options.seed}"))
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
     try:

@@ -10,30 +10,34 @@ first line of names is passed over.
 from __future__ import annotations
 
 import csv
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
+from experiments.command.arguments import POSITIONAL, read
 from experiments.command.exits import exit_with_a_sentence
 from genlib import InputError, TinyGPT, find_study
 from genlib.methods import gpt
+
+LARGEST = 1e18
+"""Largest coordinate of a point: the square of a larger one is beyond single precision."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Which run scores which points, or which text."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a run's key."""
-    points: Annotated[Path | None, tyro.conf.Positional] = None
+    points: Annotated[Path | None, POSITIONAL] = None
     """CSV file of points, for a run of a study of points."""
     text: str = ""
     """Text to score, for a run of tiny-gpt."""
@@ -48,26 +52,30 @@ class Options:
 def read_points(path: Path) -> np.ndarray:
     """The numbers of a CSV file, one row per line; a line that is not numbers is named."""
     try:
-        lines = [line for line in csv.reader(path.read_text().splitlines()) if line]
+        reader = csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
+        lines = [(reader.line_num, line) for line in reader if line]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a CSV file with a point per line.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no CSV file: give one with a point per line.") from error
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         try:
             rows.append([float(cell) for cell in line])
         except ValueError:
-            if number > 1 or any(map(_is_number, line)):
+            if number > lines[0][0] or any(map(_is_number, line)):
                 raise InputError(f"{path}, line {number}: {','.join(line)!r} is not numbers.") from None
         if rows and len(rows[-1]) != len(rows[0]):
             raise InputError(f"{path}, line {number}: {len(rows[-1])} columns, the lines before have {len(rows[0])}.")
     if not rows:
         raise InputError(f"{path} holds no points: give one per line.")
     points = np.array(rows)
-    if not np.isfinite(points).all():
-        point = int(np.argwhere(~np.isfinite(points))[0, 0]) + 1
-        raise InputError(f"{path}: point {point} is not finite.")
+    bad = ~np.isfinite(points) | (np.abs(points) > LARGEST)
+    if bad.any():
+        point, axis = np.argwhere(bad)[0]
+        raise InputError(
+            f"{path}: point {point + 1} has {points[point, axis]:g}; allowed is a number between ±{LARGEST:g}."
+        )
     return points
 
 
@@ -137,9 +145,14 @@ def main(options: Options) -> None:
         np.savetxt(out, table, delimiter=",", header=",".join(names), comments="", fmt="%.9g")
     except OSError as error:
         raise InputError(f"--out: {out} cannot be written ({error.strerror}).") from error
-    print(f"{out}: {len(x)} points, mean log-density {scores.mean():.4f} nats, {study.title()} {study.key()}")
+    finite = scores[torch.isfinite(scores)].double()
+    if len(finite) < len(scores):
+        lost = len(scores) - len(finite)
+        sys.stderr.write(f"{lost} of {len(scores)} points are so far off that their log-density has no finite value.\n")
+    mean = f"mean log-density {finite.mean():.4f} nats, " if len(finite) else ""
+    print(f"{out}: {len(x)} points, {mean}{study.title()} {study.key()}")
 
 
 if __name__ == "__main__":
     with exit_with_a_sentence():
-        main(tyro.cli(Options, description=__doc__))
+        main(read(Options, about=__doc__))

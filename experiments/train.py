@@ -8,26 +8,24 @@ STUDY is a name of the list below, or the place of a class of your own: path/to/
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, fields
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Annotated, Any
-
-import tyro
 
 from cluster.directory import Result, open_study
 from cluster.execution import execute
 from cluster.files import RunFailed
-from cluster.mirror import ui_command
 from cluster.needs import needs_of, train_needs
-from cluster.plan import Plan, probe
+from cluster.plan import Plan, probe, refuse_too_large
 from cluster.run import Run, start_anew
 from cluster.states import Origin
-from cluster.stopping import on_stop
+from cluster.stopping import held_here, on_stop, stop_runs
 from cluster.storage import find_run
-from cluster.workers import Workers
-from experiments.command.console import Line, conclude, listener, metrics_table, print_lines, watching_run
+from experiments.command.arguments import HELP, Called, fields_of, options_of, read_with_fields, show_help
+from experiments.command.console import conclude, metrics_table, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, begin, end
+from experiments.command.watching import watching_run
 from genlib import STUDIES, Diverged, InputError, Launch, Study, find_study
 from genlib.checkpoint import checkpoints
 
@@ -40,7 +38,7 @@ class TrainOptions(Options):
     """Named set of the study's fields; fields on the command line override it."""
     epochs: float | None = None
     """Passes through the training data: another way to say --steps, where the data are finite."""
-    origin: Annotated[str, tyro.conf.arg(name="from", metavar="RUN")] = ""
+    origin: Annotated[str, Called("from")] = ""
     """Run, by path or key, whose fields and state this one starts from; --steps must be above its own."""
 
 
@@ -52,24 +50,24 @@ def parse(arguments: list[str]) -> tuple[TrainOptions, Study[Any]]:
         sys.exit(0)
     named, *rest = arguments
     kind = find_study(named)
-    title = kind.title()
-    if "-h" in rest or "--help" in rest:
-        with suppress(SystemExit):  # tyro ends the program after a help text; there are two to print
-            tyro.cli(TrainOptions, args=["--help"], prog=f"train.py {title}")
-        tyro.cli(kind, args=["--help"], prog=f"train.py {title}")
-    taken = {declared.name for declared in fields(TrainOptions)} & {declared.name for declared in fields(kind)}
-    if taken:
-        raise InputError(f"{kind.__name__} has a field '{min(taken)}', which is an option of this script: rename it.")
-    options, rest = tyro.cli(TrainOptions, args=rest, return_unknown_args=True)
+    asks_help = any(word in HELP for word in rest)
+    options, changes = read_with_fields(TrainOptions, kind, [word for word in rest if word not in HELP])
     base = kind.preset(options.preset)
+    if asks_help:
+        presets = f"presets: {', '.join(kind.presets)}"
+        groups = [
+            ("options", options_of(TrainOptions)),
+            (f"fields, as preset {options.preset} has them", fields_of(base)),
+        ]
+        show_help(groups, f"{kind.__doc__}\n\n{presets}", f"train.py {kind.title()}")
     if options.origin:
         base = open_study(find_run(options.origin, options.root))
         if type(base) is not kind:
             raise InputError(f"{options.origin} is a run of {base.title()}: give that study, or another run.")
-    study: Study[Any] = tyro.cli(kind, args=rest, default=base, prog=title)
-    if options.epochs is not None and any(word.partition("=")[0] == "--steps" for word in rest):
+    if options.epochs is not None and "steps" in changes:
         raise InputError("--epochs and --steps are two words for one thing: give one of them.")
-    return options, study if options.epochs is None else study.lasting(options.epochs)
+    epochs = {} if options.epochs is None else {"epochs": options.epochs}
+    return options, base.with_fields(changes | epochs)
 
 
 def origin_of(options: TrainOptions, study: Study[Any]) -> Origin | None:
@@ -88,9 +86,11 @@ def origin_of(options: TrainOptions, study: Study[Any]) -> Origin | None:
 def main(arguments: list[str]) -> None:
     """Train, measure, draw, mirror, and say where everything is."""
     options, study = parse(arguments)
+    options.check()
     group = options.group
     launch = options.launch if group.most == 1 else Launch()
     group.check(study)
+    refuse_too_large(study, options.device, group)
     run = Run(study, options.root, origin=origin_of(options, study))
     if options.plan:
         have = _resources()
@@ -107,23 +107,19 @@ def main(arguments: list[str]) -> None:
     result = _in_process(run, options) if group.most == 1 else _on_workers(run, options)
     if result.status == "FINISHED":
         options.console.print(metrics_table(f"{study.title()} {run.key}", result.metrics))
-    end(options, [result])
-    print_lines(options.console, {"run": str(run.path), "figures": f"{run.evaluation_folder(study)}/figures"})
-    print_lines(options.console, {"compare": ui_command(options.root)})
+    figures = run.evaluation_folder(study) / "figures"
+    print_lines(options.console, {"run": str(run.path)} | ({"figures": str(figures)} if figures.exists() else {}))
+    end(options)
     conclude([result], as_json=options.json)
 
 
 def _in_process(run: Run, options: TrainOptions) -> Result:
-    line = Line()
-    with on_stop(lambda name: run.mark("KILLED", f"stopped by {name}") if run.is_held else None):
+    runs = [*(Run(need, options.root) for need in needs_of([run.study])), run]
+    with on_stop(lambda name: stop_runs(held_here(runs), name)), watching_run(runs):
         try:
-            listen = listener(run.study, line)
-            execute(run, Workers(), listen, device=options.device, figures=True, any_device=options.any_device)
+            execute(run, device=options.device, figures=True, any_device=options.any_device)
         except (Diverged, RunFailed) as error:
-            line.clear()
             return run.result()._replace(status="FAILED", message=str(error))
-        finally:
-            line.clear()
     return run.result()
 
 
@@ -131,13 +127,11 @@ def _on_workers(run: Run, options: TrainOptions) -> Result:
     from cluster.session import ray_session
     from cluster.workers import execute_with_workers
 
-    def settle(name: str) -> None:
-        run.take_and_mark("KILLED", f"stopped by {name}")
-
+    needs = [Run(need, options.root) for need in needs_of([run.study])]
     with (
-        on_stop(settle),
         ray_session(verbose=options.verbose),
-        watching_run(run) if not options.verbose else nullcontext(),
+        on_stop(lambda name: stop_runs([*held_here(needs), run], name)),  # after Ray, which sets a handler of its own
+        watching_run([run]) if not options.verbose else nullcontext(),
     ):
         train_needs([run.study], run.storage)
         return execute_with_workers(run, options.group, any_device=options.any_device)

@@ -30,9 +30,10 @@ from genlib.studies.point_diffusion.study import PointDiffusion
 from genlib.studies.spiral_diffusion.study import SpiralDiffusion
 from genlib.studies.tiny_gpt.study import TinyGPT
 from genlib.study import Data, Evaluation, Loss, Study, setting
-from genlib.training import Launch, Progress, Trained, start, train
+from genlib.trained import Trained
+from genlib.training import Launch, Progress, start, train
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __all__ = [
     "CATALOGUE",
     "STUDIES",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -12,10 +13,19 @@ if TYPE_CHECKING:
 
 
 class Drawing(NamedTuple):
-    """A figure and the arrays it shows."""
+    """A figure and the arrays it shows. A notebook shows the picture."""
 
     figure: Figure
     arrays: dict[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{name} {array.shape}" for name, array in self.arrays.items())
+        return f"Drawing({arrays})"
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.figure.savefig(content, format="png")
+        return content.getvalue()
 
 
 Draw: TypeAlias = Callable[..., dict[str, Drawing]]

@@ -56,7 +56,8 @@ class Draws:
         self.seed, self.stream, self.step = seed, stream, step
         self.rank, self.world = rank, world
         self.device = torch.device(device)
-        self.generator = generator if generator is not None else torch.Generator(self.device)
+        kind = "cpu" if self.device.type == "meta" else self.device  # tensors without values need no numbers
+        self.generator = generator if generator is not None else torch.Generator(kind)
         self.generator.manual_seed(hashed_seed(seed, stream, step))
 
     def __repr__(self) -> str:

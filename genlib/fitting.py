@@ -9,7 +9,8 @@ from genlib.catalogue import views_of
 from genlib.drawing import Drawing
 from genlib.history import History
 from genlib.study import Study
-from genlib.training import Launch, Trained, start, train
+from genlib.trained import Trained
+from genlib.training import Launch, start, train
 
 S = TypeVar("S", bound=Study[Any])
 

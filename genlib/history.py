@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass
@@ -24,6 +28,13 @@ class History:
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add one row."""
         self.rows.append((step, dict(metrics)))
+
+    def frame(self) -> DataFrame:
+        """A pandas table: a row per step, a column per metric, empty where a metric was not due."""
+        from pandas import DataFrame, Index
+
+        steps = Index([step for step, _ in self.rows], name="step")
+        return DataFrame([dict(metrics) for _, metrics in self.rows], index=steps, columns=self.names())
 
     def names(self) -> list[str]:
         """The names of all metrics that occur."""

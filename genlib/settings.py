@@ -50,6 +50,11 @@ def evaluation_fields(cls: type) -> list[str]:
     return [declared.name for declared in fields(cls) if is_evaluation(declared)]
 
 
+def setting_type(cls: type, name: str) -> Any:
+    """The declared type of a field."""
+    return _hints(cls)[name]
+
+
 def allowed(cls: type, name: str) -> str:
     """The values a field takes, in words: `an integer of at least 1`."""
     hint = _hints(cls)[name]

@@ -14,20 +14,16 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
+from functools import reduce
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import nn
 
-from genlib.drawing import Draw, Drawing
 from genlib.draws import DefaultGenerators, Draws
 from genlib.errors import Diverged, InputError
-from genlib.history import History
 from genlib.state import State
-from genlib.study import Evaluation, Loss, Study, Tensors
-
-S = TypeVar("S", bound=Study[Any])
+from genlib.study import Loss, Study, Tensors
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,7 @@ class Launch:
     world: int = 1
 
     def __post_init__(self) -> None:
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise InputError(f"device {self.device!r} is none that torch knows: use 'cpu' or 'cuda'.") from error
+        device = known_device(self.device)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise InputError(f"device {self.device!r}: torch sees no GPU here; use 'cpu'.")
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -72,6 +65,17 @@ class Launch:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+def known_device(name: str) -> torch.device:
+    """A device of a kind that is tested: the CPU, or a GPU under CUDA. It need not be here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r} is none that torch knows: use 'cpu' or 'cuda'.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is of a kind that genlib is not tested on: use 'cpu' or 'cuda'.")
+    return device
 
 
 class Objective(nn.Module):
@@ -102,12 +106,20 @@ def start(study: Study[Any], launch: Launch | None = None) -> State:
 
 
 def train(
-    study: Study[Any], state: State | None = None, *, until: int | None = None, launch: Launch | None = None
+    study: Study[Any],
+    state: State | None = None,
+    *,
+    until: int | None = None,
+    launch: Launch | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress, None, None]:
-    """Train a study, from the start or from a state, to its last update or to update `until`.
+    """Train a study, from the start or from a state, to its last update, to update `until`, or until told to stop.
 
     Yields wherever a metric is due (losses every `log_every` updates, as means over them; validation every
-    `validate_every`; both at the end) and at `until`. The state in `Progress` is live: save it before iterating on.
+    `validate_every`; both at the end) and where it ends. The state in `Progress` is live: save it before iterating on.
+
+    Arguments:
+        stop: asked after every update; True ends the training there.
 
     Raises:
         Diverged: a loss or a validation metric stopped being finite; the error carries the last good state.
@@ -149,12 +161,13 @@ def train(
 
             logs = state.step % study.log_every == 0 or state.step == study.steps
             validates = state.step % study.validate_every == 0 or state.step == study.steps
-            if not (logs or validates or state.step == last):
+            ends = state.step == last or stop()
+            if not (logs or validates or ends):
                 continue
             if launch.world > 1:  # from here on every worker sees the same numbers, and decides alike
                 state.average_window()
             _refuse_lost(study, state, launch, good)
-            if validates or state.step == last:  # at these steps states are kept
+            if validates or ends:  # at these steps states are kept
                 _refuse_lost_weights(study, state, launch, good)
             metrics = _losses(state) if logs else {}
             state.cpu_seconds += _over_workers(time.process_time() - clock, launch)
@@ -163,41 +176,12 @@ def train(
                 good = state.capture()
             lent.give_back()
             yield Progress(state.step, metrics, state)
+            if ends:
+                break
             lent.take()
             clock = time.process_time()
     finally:
         lent.give_back()
-
-
-@dataclass
-class Trained(Generic[S]):
-    """A finished run in memory: the study, the model to look at, what was reported on the way.
-
-    Arguments:
-        device: where the model is, and where it is measured and drawn.
-        draw: the function that makes its figures; `genlib.catalogue` knows which belongs to a study.
-        surroundings: a context to measure and draw in: it lends the models that the study needs.
-    """
-
-    study: S
-    model: Any
-    history: History
-    cpu_seconds: float = math.nan
-    device: str = "cpu"
-    draw: Draw | None = None
-    surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
-
-    @cached_property
-    def evaluation(self) -> Evaluation:
-        """The study's full metrics."""
-        with self.surroundings(), torch.device(self.device):
-            return self.study.evaluate(self.model, self.study.draws("evaluate"))
-
-    @cached_property
-    def figures(self) -> dict[str, Drawing]:
-        """The study's figures."""
-        with self.surroundings(), torch.device(self.device):
-            return self.draw(self.study, self.model, self.history) if self.draw else {}
 
 
 @contextmanager
@@ -268,7 +252,9 @@ def _diverged(study: Study[Any], state: State, good: dict[str, Any], what: str, 
     elif launch.precision == "bfloat16":
         remedy = "precision (got bfloat16): try float32"
     else:
-        remedy = f"learning_rate (got {study.learning_rate:g}): try {study.learning_rate / 10:g}"
+        declared: Any = type(study).__dataclass_fields__["learning_rate"].default
+        lower = min(study.learning_rate / 10, declared)
+        remedy = f"learning_rate (got {study.learning_rate:g}): try {lower:g}"
         remedy += "" if study.clip_norm else ", or clip_norm 1"
     raise Diverged(
         f"{type(study).__name__}: {what}; most likely at fault is {remedy}. The state of step {state.step} is kept.",

@@ -1,8 +1,24 @@
 """Many runs: sweeps over the fields of a study, and runs of many studies, on Ray."""
 
-from tuning.engine import run_sweep
-from tuning.folder import gathering
-from tuning.many import run_many
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tuning.sweep import Placement, Sweep, Swept, plan
 
+if TYPE_CHECKING:
+    from tuning.engine import run_sweep
+    from tuning.folder import gathering
+    from tuning.many import run_many
+
 __all__ = ["Placement", "Sweep", "Swept", "gathering", "plan", "run_many", "run_sweep"]
+
+LATER = {"run_sweep": "tuning.engine", "gathering": "tuning.folder", "run_many": "tuning.many"}
+"""What needs Ray Tune is imported when it is used: that takes more than a second, and `--help` needs none of it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'tuning' has no attribute '{name}'")
+    return getattr(import_module(LATER[name]), name)

@@ -16,7 +16,10 @@ from typing import Any
 
 from cluster.directory import read_result
 from cluster.evaluations import read_evaluation
-from cluster.run import Run, kill_unfinished
+from cluster.needs import needs_of
+from cluster.record import command
+from cluster.run import Run
+from cluster.stopping import held_here, kill_unfinished, stop_runs
 from cluster.sweep_record import Best, SweepRecord, Tried
 from genlib import Study
 from tuning.folder import SweepFolder, held
@@ -36,6 +39,8 @@ class Driver:
         """Every run so far: key → setting and seed, in order."""
         self.expected = len(sweep.settings()) or sweep.runs
         self.expected += (len(sweep.seeds) - 1) * min(sweep.confirm or self.expected, self.expected)
+        self.doing = ""
+        """What the driver does beside training, in words."""
         self._folder: SweepFolder | None = None
         self._began = time.monotonic()
 
@@ -63,6 +68,7 @@ class Driver:
             name=sweep.name, study=sweep.study.title(), fields=plain, space=as_words(sweep.space),
             metric=sweep.metric, mode=sweep.mode, search=sweep.search, stopping=sweep.stopping,
             seeds=list(sweep.seeds), runs=sweep.runs, confirm=sweep.confirm, began=time.time(),
+            command=command(),
         )  # fmt: skip
         if known is None:
             return record
@@ -72,9 +78,10 @@ class Driver:
         return replace(record, settings=known.settings) if record.same_question(known) else record
 
     def settle(self, signal: str) -> None:
-        """A signal ends the driver: every run that has not finished is taken over and marked."""
+        """A signal ends the driver: every run that has not finished may save its state, and is marked."""
         self.folder.settled = True
-        self._kill_unfinished(f"stopped by {signal}")
+        needs = [Run(need, self.placement.storage) for need in needs_of(self.sweep.studies())]
+        stop_runs([*held_here(needs), *(self.run(*tried) for tried in list(self.tried.values()))], signal)
         self.folder.settle(signal)
 
     def _unfinished(self) -> bool:

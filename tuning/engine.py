@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
-from cluster.directory import read_result
-from cluster.needs import train_needs
-from cluster.parcel import pack, unpack
+from cluster.directory import open_run, read_result
+from cluster.needs import lending_from, train_needs
+from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan
+from cluster.run import Run
+from cluster.secrets import scrubbed
 from cluster.session import probe_storage, quiet, ray_session, resources
 from cluster.stopping import on_stop
 from cluster.storage import open_storage
-from genlib import InputError
+from genlib import InputError, Study
 from genlib.own import refuse_while_importing
 from tuning.driver import Driver, Setting
 from tuning.space import training_axes
@@ -40,16 +44,20 @@ def run_sweep(
         check(sweep, placement)
     open_storage(placement.storage)
     driver = Driver(sweep, placement)
+    driver.doing = "starting Ray"
     with (
         driver.holding(),
+        watch(driver) if watch else nullcontext(),
         ray_session(placement.cpus, verbose=placement.verbose),
         on_stop(driver.settle),  # after Ray, which sets a handler of its own
     ):
         probe_storage(placement.storage)
+        driver.doing = "training what the runs need"
         train_needs(sweep.studies(), placement.storage, evaluated=sweep.evaluates)
-        with watch(driver) if watch else nullcontext():
-            _search(driver)
-            _confirm(driver)
+        driver.doing = ""
+        _search(driver)
+        _confirm(driver)
+        _draw(driver)
         return driver.swept()
 
 
@@ -76,6 +84,46 @@ def _confirm(driver: Driver) -> None:
     if sweep.seeds[1:] and settings:
         pairs = [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
         _tune_settings(driver, pairs, stopping=False)
+
+
+def _draw(driver: Driver) -> None:
+    """Draw the best settings under the first seed; the others wait until somebody asks."""
+    if not driver.sweep.evaluates or driver.seconds_left == 0:
+        return
+    best = driver.swept().rows[: driver.placement.figures]
+    looks: dict[str, list[Study[Any]]] = {}
+    for row in best:
+        if driver.sweep.seeds[0] in row.metrics:
+            looks.setdefault(row.study.key(), []).append(row.study)
+    driver.doing = f"drawing the best {len(best)}"
+    place = (driver.placement.storage, driver.sweep.slug)
+    needs = {"num_cpus": driver.placement.workers.cpus}
+    drawn = [_drawn.options(**needs).remote(pack((studies, *place))) for studies in looks.values()]
+    for task in drawn:
+        try:
+            text = ray.get(task)
+        except ray.exceptions.RayError as error:
+            text = f"a process that drew figures died ({error})."
+        if text:
+            sys.stderr.write(f"{scrubbed(text)}\n")
+
+
+@ray.remote
+def _drawn(parcel: Parcel) -> str:
+    """Draw the figures of a finished run's looks; returns a sentence where they cannot be: the sweep stands without."""
+    import torch
+
+    torch.set_num_threads(1)
+    looks, storage, sweep = unpack(parcel)
+    run = Run(looks[0], storage, sweep=sweep)
+    try:
+        with lending_from(storage):
+            trained = open_run(run.path)
+            for look in looks:
+                run.finish(replace(trained, study=look))
+    except Exception as error:
+        return f"the figures of {run.path} could not be drawn ({type(error).__name__}: {error})."
+    return ""
 
 
 def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool = True) -> None:

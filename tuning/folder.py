@@ -19,6 +19,7 @@ from typing import Any
 
 from cluster.files import Damaged, set_aside
 from cluster.lease import Held, Lease
+from cluster.record import command
 from cluster.storage import open_storage
 from cluster.sweep_record import NAME, SweepRecord, read_sweep, write_sweep
 from genlib import InputError, Study
@@ -101,6 +102,7 @@ def gathering(
             metric=metric,
             names={study.key(): title for title, study in studies.items()},
             note=note,
+            command=command(),
             began=known.began if known else time.time(),
         )
 

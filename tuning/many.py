@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,19 +11,22 @@ from typing import Any, NamedTuple
 
 import ray
 
-from cluster.files import RunFailed
+from cluster.files import RunFailed, Stopped
 from cluster.lease import Lease, exit_when_lapsed, wait_for_lapse
-from cluster.needs import lending_from, train_needs
+from cluster.needs import lending_from, needs_of, train_needs
 from cluster.parcel import Parcel, pack, unpack
-from cluster.plan import Plan, words
-from cluster.run import Run, kill_unfinished
+from cluster.plan import Plan
+from cluster.run import Run
 from cluster.session import available, probe_storage, ray_session
-from cluster.stopping import on_stop
+from cluster.stopping import held_here, on_stop, stop_runs
 from cluster.storage import open_storage
 from cluster.workers import Workers
 from genlib import Study
 from genlib.own import importable, refuse_while_importing
 from tuning.folder import SweepFolder
+
+STOPPED = "asked to stop, and stopped"
+"""What a run's process returns in place of a value, where the run was asked to stop."""
 
 
 class Done(NamedTuple):
@@ -61,8 +62,11 @@ def run_many(
     storage = open_storage(Path(storage).absolute())
     runs = {study: Run(study, storage, sweep=gathered.path.name if gathered else None) for study in distinct}
 
+    running: dict[Any, Study[Any]] = {}
+
     def settle(name: str) -> None:
-        kill_unfinished(list(runs.values()), f"stopped by {name}")
+        needs = [Run(need, storage) for need in needs_of(distinct, evaluated=evaluated)]
+        stop_runs([*held_here(needs), *(runs[study] for study in list(running.values()))], name)
         if gathered:
             gathered.settle(name)
 
@@ -74,9 +78,7 @@ def run_many(
         probe_storage(storage)
         train_needs(distinct, storage, evaluated=evaluated)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
-        waiting = distinct[::-1]
-        running: dict[Any, Study[Any]] = {}
-        began = time.monotonic()
+        waiting, stopped = distinct[::-1], list[Study[Any]]()
         while waiting or running:
             while waiting and len(running) < at_once:
                 study = waiting.pop()
@@ -90,11 +92,12 @@ def run_many(
                 raise error.cause from None  # the sentence itself, not the remote traceback
             except ray.exceptions.RayError as error:
                 raise RunFailed(f"the process of {runs[study].path} died (memory?): {error}") from error
-            done = len(distinct) - len(waiting) - len(running)
-            elapsed = time.monotonic() - began
-            left = f"{words(elapsed)}, about {words(elapsed / done * (len(distinct) - done))} to go"
-            sys.stderr.write(f"{done}/{len(distinct)} runs done, {left}: {study.title()} {study.key()}\n")
+            if value == STOPPED:  # asked to, and so is this process, which waits for the others
+                stopped.append(study)
+                continue
             yield Done(study, runs[study].path, value)
+        if stopped:
+            raise Stopped(f"{len(stopped)} runs were asked to stop, and kept their states: the same command goes on")
 
 
 @contextmanager
@@ -119,4 +122,7 @@ def _work(parcel: Parcel, driver: str) -> Any:
     with exit_when_lapsed(Path(driver), 1):
         wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
         with lending_from(run.storage):
-            return work(run)
+            try:
+                return work(run)
+            except Stopped:
+                return STOPPED

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from cluster.sweep_record import in_words
+from cluster.sweep_record import digits, in_words
 from genlib.figures.comparison import Row, comparison
 from genlib.intervals import mean_interval
 from tuning.space import axes
 from tuning.sweep import Measured, Sweep, Swept
+
+PANELS = 6
+"""The most panels that a picture has room for."""
 
 
 def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | None:
@@ -22,6 +25,8 @@ def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | 
     if across not in sweep.space or by not in sweep.space:
         return None
     panel = next((name for name in sweep.space if name not in (across, by)), None)
+    if panel and len({row.fields[panel] for row in swept.rows}) > PANELS:
+        panel = None  # drawn values, say: they would make a panel each
 
     def shown(row: Measured) -> Row:
         return Row(row.fields[across], row.fields[by], row.fields[panel] if panel else None, row.values(metric))
@@ -40,7 +45,7 @@ def summary(sweep: Sweep, swept: Swept) -> str:
     note = [f"A sweep of `{sweep.study.title()}` over {', '.join(sweep.space)}, compared by `{sweep.metric}`.", ""]
     note += ["| " + " | ".join((*sweep.space, sweep.metric)) + " |", "|" + "---|" * (len(sweep.space) + 1)]
     for row in swept.rows:
-        cells = [*(str(row.fields[name]) for name in sweep.space), cell(row, sweep.metric)]
+        cells = [*(digits(row.fields[name]) for name in sweep.space), cell(row, sweep.metric)]
         note.append("| " + " | ".join(cells) + " |")
     return "\n".join(note)
 

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from genlib import InputError, Study
 from genlib.settings import coerce, evaluation_fields, refuse_unknown
 
+if TYPE_CHECKING:
+    from ray.tune.search.sample import Domain
+
 Space = Mapping[str, Any]
+
+
+def is_drawn(values: Any) -> TypeGuard[Domain]:
+    """Whether these are one of Ray Tune's distributions; told by what they can, for Tune's import takes a second."""
+    return hasattr(values, "get_sampler") and hasattr(values, "sample")
 
 
 def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
@@ -31,7 +38,7 @@ def axes(study: Study[Any], space: Space) -> dict[str, list[Any] | Domain]:
         if name == "seed":
             raise InputError("the space varies 'seed': give seeds to the sweep, which then shows intervals over them.")
         values = given["grid_search"] if isinstance(given, Mapping) and set(given) == {"grid_search"} else given
-        if isinstance(values, Domain):
+        if is_drawn(values):
             checked[name] = _checked_domain(study, name, values)
         elif isinstance(values, Sequence) and not isinstance(values, str):
             if not values:
@@ -51,9 +58,9 @@ def looks(study: Study[Any], space: Space) -> list[dict[str, Any]]:
     for name, values in axes(study, space).items():
         if name not in evaluation_fields(type(study)):
             continue
-        if isinstance(values, Domain):
+        if is_drawn(values):
             raise InputError(f"'{name}' only looks at a trained model: give it a list of values, not a distribution.")
-        lists[name] = values
+        lists[name] = list(values)  # type: ignore[arg-type]
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
@@ -61,7 +68,7 @@ def settings(study: Study[Any], space: Space, *, search: str, runs: int = 0, see
     """The settings of the training fields that a grid or a random search tries, in order, each once."""
     varied = training_axes(study, space)
     lists = {name: values for name, values in varied.items() if isinstance(values, list)}
-    drawn = {name: values for name, values in varied.items() if isinstance(values, Domain)}
+    drawn = {name: values for name, values in varied.items() if is_drawn(values)}
     if search == "grid":
         if drawn:
             name = next(iter(drawn))
@@ -90,10 +97,10 @@ def as_words(space: Space) -> dict[str, list[str]]:
     """The space as it is recorded and shown."""
 
     def words(values: Any) -> list[str]:
-        if isinstance(values, Domain):
+        if is_drawn(values):
             ends = (getattr(values, "lower", ""), getattr(values, "upper", ""))
             kind = type(values.get_sampler()).__name__.strip("_").lower()
-            if isinstance(values, Categorical):
+            if hasattr(values, "categories"):
                 return [f"choice of {', '.join(map(str, values.categories))}"]
             return [f"{kind} {ends[0]} to {ends[1]}"]
         return [str(value) for value in (values["grid_search"] if isinstance(values, Mapping) else values)]
@@ -101,22 +108,21 @@ def as_words(space: Space) -> dict[str, list[str]]:
     return {name: words(values) for name, values in space.items()}
 
 
-def _checked_domain(study: Study[Any], name: str, domain: Domain) -> Domain:
-    if isinstance(domain, Categorical):
+def _checked_domain(study: Study[Any], name: str, domain: Any) -> Domain:
+    kind = type(domain).__name__
+    if kind == "Categorical":
         if not domain.categories:
             raise InputError(f"the space gives '{name}' no values: name at least one.")
         _refuse_twice(name, [_checked(study, name, value) for value in domain.categories])
-    elif isinstance(domain, (Integer, Float)) and not domain.lower < domain.upper:
-        raise InputError(f"the space gives '{name}' {domain.lower} to {domain.upper}: the first must be the smaller.")
-    elif isinstance(domain, Integer):
-        _checked(study, name, domain.lower)
-        _checked(study, name, domain.upper - 1)
-    elif isinstance(domain, Float):
-        _checked(study, name, domain.sample(random_state=np.random.default_rng(0)))  # an integer field refuses it
-        for end in (domain.lower, domain.upper):
-            _checked(study, name, end)
-    else:
+        return domain
+    if kind not in ("Integer", "Float"):
         raise InputError(f"the space gives '{name}' a function: its range cannot be checked; use a distribution.")
+    if not domain.lower < domain.upper:
+        raise InputError(f"the space gives '{name}' {domain.lower} to {domain.upper}: the first must be the smaller.")
+    if kind == "Float":
+        _checked(study, name, domain.sample(random_state=np.random.default_rng(0)))  # an integer field refuses it
+    for end in (domain.lower, domain.upper - (kind == "Integer")):
+        _checked(study, name, end)
     return domain
 
 

@@ -11,13 +11,16 @@ from typing import Any, Literal, Self
 
 from cluster.directory import Result
 from cluster.needs import needs_of
-from cluster.plan import Plan, probe
+from cluster.plan import Plan, probe, refuse_too_large
+from cluster.secrets import refuse_secrets
 from cluster.session import available
+from cluster.storage import refuse_unusable
 from cluster.workers import Workers
 from genlib import InputError, Study
 from genlib.needs import lending, untrained
 from genlib.own import adopt, importable
 from genlib.settings import coerce, evaluation_fields, refuse_unknown, setting
+from genlib.training import known_device
 from tuning.space import Space, axes, looks, settings
 
 Search = Literal["grid", "random", "optuna"]
@@ -51,6 +54,8 @@ class Sweep:
     minutes: float = setting(0.0, low=0)
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
+        if args:
+            raise InputError("what a sweep takes is given by name: Sweep(name=…, study=…, space=…, metric=…).")
         refuse_unknown(cls, given)
         missing = [declared.name for declared in fields(cls) if declared.default is MISSING]
         for name in missing if given else ():  # pickle gives nothing
@@ -73,7 +78,8 @@ class Sweep:
             raise InputError(f"'{name}' matters to evaluations alone, and '{self.metric}' is not measured in them.")
         for chosen in self.settings():
             for look in self.looks:
-                self.study.with_fields(chosen | look)
+                refuse_secrets(self.study.with_fields(chosen | look))
+        refuse_secrets(self.study)
 
     def _coerce(self) -> None:
         """Every argument as its own type, or one sentence that says why not."""
@@ -133,7 +139,11 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how the runs of a sweep are executed."""
+    """Where and how the runs of a sweep are executed.
+
+    Arguments:
+        figures: number of the best settings whose figures are drawn, under the first seed.
+    """
 
     storage: Path
     workers: Workers = field(default_factory=Workers)
@@ -141,9 +151,12 @@ class Placement:
     any_device: bool = False
     cpus: int | None = None
     verbose: bool = False
+    figures: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "storage", Path(self.storage))
+        if self.figures < 0:
+            raise InputError(f"figures: got {self.figures}; allowed is an integer of at least 0.")
 
 
 @dataclass
@@ -187,8 +200,12 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
 def check(sweep: Sweep, placement: Placement) -> None:
     """Refuse a sweep that cannot work, before anything is touched."""
     Plan(1, len(sweep.looks), placement.workers, available(placement.cpus), 0.0).check()
+    known_device(placement.device)
+    refuse_unusable(placement.storage)
     for chosen in sweep.settings() or [{}]:
         placement.workers.check(sweep.with_setting(chosen))
+        for look in sweep.looks:
+            refuse_too_large(sweep.with_setting(chosen).with_fields(look), placement.device, placement.workers)
     if placement.workers.most > 1 and sweep.stopping != "none":
         raise InputError("runs on several workers are not stopped early: use one worker, or stopping none.")
     names = metric_names(sweep)

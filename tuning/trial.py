@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.directory import read_result
 from cluster.execution import execute
+from cluster.files import Stopped
 from cluster.lease import Fenced, Held, exit_when_lapsed, wait_for_lapse
 from cluster.run import Run
 from genlib import Progress, Study
@@ -51,7 +52,7 @@ def execute_trial(
                     break
                 except Held:
                     continue
-        except Fenced:  # this driver, or another one, has taken the run over
+        except (Fenced, Stopped):  # the run has been taken over, or the whole sweep is being stopped
             return {}
         except Exception as error:  # the run has failed, and says so in its directory; the sweep goes on
             if read_result(run.path).status != "FAILED":

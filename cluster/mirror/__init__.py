@@ -9,7 +9,7 @@ started beside the first run, outlives a killed one until its status is settled 
     runs.py      a run directory as an MLflow run; sweeps.py, a sweep as the parent of its runs
     cursor.py    what is shown already
     store.py     MLflow itself: looked up before created, sent twice without harm
-    model.py     the trained model, exported
+    model.py     the trained model, exported; serving.py, how it scores and samples when it is loaded
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from cluster.files import Damaged, read_json, scrubbed
+from cluster.files import Damaged, read_json
 from cluster.lease import is_alive
 from cluster.record import ROOT
+from cluster.secrets import holds_secret, scrubbed
 from genlib import InputError
 from genlib.own import adopted, provenance
 
 FOLDER, CURSOR = ".mirror", "shown.json"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Databases that MLflow keeps runs in."""
+RUNS = "/#/experiments?workflowType=machine_learning"
+"""The part of the UI that shows runs and charts; it opens on another one."""
+HERE = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves, unless told otherwise."""
 NOWHERE = "none"
 """The address that stands for no MLflow: nothing is mirrored."""
 
@@ -51,7 +59,18 @@ def ui_command(storage: Path) -> str:
     uri = tracking_uri(storage)
     if uri == NOWHERE:
         return "nothing is mirrored to MLflow; experiments/mirror.py does it later"
-    return scrubbed(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    if uri.startswith("http"):
+        return scrubbed(uri)
+    shown = '"$MLFLOW_TRACKING_URI"' if holds_secret(uri) else uri
+    return f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {shown}"
+
+
+def ui_lines(storage: Path) -> dict[str, str]:
+    """What shows the mirror, and the page to open: runs and charts. MLflow's front page is about conversations."""
+    uri = tracking_uri(storage)
+    if uri == NOWHERE:
+        return {"compare": ui_command(storage)}
+    return {"compare": ui_command(storage), "open": f"{scrubbed(uri) if uri.startswith('http') else HERE}{RUNS}"}
 
 
 def refuse_unusable(storage: Path) -> str | None:
@@ -64,7 +83,8 @@ def refuse_unusable(storage: Path) -> str | None:
         raise InputError(
             f"MLflow keeps no runs in a folder ({shown}): set MLFLOW_TRACKING_URI to sqlite:///… or http://…."
         )
-    if not uri.startswith("http"):
+    if not uri.startswith(("http://", "https://")):
+        _refuse_unknown_database(uri)
         return None
     import requests
 
@@ -87,6 +107,35 @@ def refuse_unusable(storage: Path) -> str | None:
             "MLFLOW_TRACKING_URI, or unset it to use a SQLite file in the storage."
         )
     return None
+
+
+def _refuse_unknown_database(uri: str) -> None:
+    """Raise for a kind of address that MLflow does not speak, or a database whose driver is not installed."""
+    if uri.startswith("sqlite:///"):
+        return
+    kind = uri.partition("://")[0]
+    if kind in {point.name for point in entry_points(group="mlflow.tracking_store")}:
+        return  # a plug-in
+    if kind.partition("+")[0] not in DATABASES:
+        raise InputError(
+            f"MLflow does not speak {kind}:// ({scrubbed(uri)}): set MLFLOW_TRACKING_URI to sqlite:///…, http://…, "
+            f"or a database ({', '.join(DATABASES)})."
+        )
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        raise InputError(f"the driver of {kind}:// is not installed ({error}): pip install it.") from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise InputError(f"MLFLOW_TRACKING_URI is no address of a database ({scrubbed(uri)}).") from error
+
+
+def in_a_line(error: Exception) -> str:
+    """An error of MLflow's as it may be kept and shown: its clients repeat addresses, passwords and all."""
+    first = str(error).splitlines()[0] if str(error) else ""
+    return scrubbed(f"{type(error).__name__}: {first}")[:300]
 
 
 def start_mirror(storage: Path, *, again: bool = False) -> None:
@@ -120,6 +169,23 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
         )  # fmt: skip
 
 
+def trouble(storage: Path) -> str | None:
+    """A sentence where MLflow did not take what it was last sent; a mirror that has died is started again."""
+    if tracking_uri(storage) == NOWHERE:
+        return None
+    folder = mirror_folder(storage)
+    if not is_alive(folder / "lease"):
+        start_mirror(storage)
+    return _complaint(storage, _state(folder))
+
+
+def _complaint(storage: Path, state: dict[str, Any]) -> str | None:
+    if not state.get("error"):
+        return None
+    shown = scrubbed(tracking_uri(storage))
+    return f"MLflow at {shown} does not take it now ({state['error']}): the mirror goes on trying."
+
+
 def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
     """Wait until everything up to this moment is in MLflow; returns a sentence where that is not to be had now."""
     if tracking_uri(storage) == NOWHERE:
@@ -129,10 +195,7 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
     while time.time() - since < seconds:
         state = _state(folder)
         if state.get("began", 0) > since:
-            if not state["error"]:
-                return None
-            shown = scrubbed(tracking_uri(storage))
-            return f"MLflow at {shown} does not take it now ({state['error']}): the mirror goes on trying."
+            return _complaint(storage, state)
         if not is_alive(folder / "lease") and time.time() - started > 10:
             start_mirror(storage)
             started = time.time()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.files import Damaged, read_json
-from cluster.mirror import CURSOR, mirror_folder, tracking_uri
+from cluster.mirror import CURSOR, in_a_line, mirror_folder, tracking_uri
 from cluster.mirror.cursor import Cursor
 from cluster.mirror.runs import RunMirror
 from cluster.mirror.store import Store
@@ -62,7 +62,7 @@ class Mirror:
                 continue
             entry = self.cursor.sweeps.pop(place, None) or self.cursor.runs.pop(place)
             for run in entry.runs():
-                self.store.client.delete_run(run)
+                self.store.delete(run)
         return bool(gone)
 
     def _guarded(self, bring: Callable[[Path], bool], folder: Path) -> bool:
@@ -84,7 +84,7 @@ class Mirror:
 
     def _count(self, error: Exception) -> None:
         """Count a failed folder: one stops no other, but where MLflow is away, trying every folder takes for ever."""
-        self.error = self.error or f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+        self.error = self.error or in_a_line(error)
         self._failures += 1
         if self._failures == GIVE_UP:
             raise error

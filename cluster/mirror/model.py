@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cluster.directory import open_run
+from cluster.mirror.serving import add_pyfunc
 from cluster.mirror.store import Store
 from cluster.record import packages
 from genlib import InputError
@@ -45,6 +46,7 @@ def show_model(store: Store, run: str, path: Path) -> str:
             )  # fmt: skip
         except Exception as error:  # an exporter refuses in a hundred ways, and the run is whole without it
             return f"the model could not be exported: {type(error).__name__}: {str(error).splitlines()[0]}"[:500]
+        add_pyfunc(target, trained)
         model = store.client.create_logged_model(
             shown.info.experiment_id, name=trained.study.title(), source_run_id=run, model_type="pytorch"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from cluster.directory import has_writer
 from cluster.files import write_json
 from cluster.lease import Held, Lease, is_alive
-from cluster.mirror import CURSOR, mirror_folder
+from cluster.mirror import CURSOR, in_a_line, mirror_folder
 from cluster.storage import run_folders, sweep_folders
 from genlib import InputError, find_study
 
@@ -76,7 +76,7 @@ def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
             changed = mirror.bring_everything()
             error = mirror.error
         except Exception as failure:  # whatever MLflow, the network or a disk says: training must not notice
-            error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:300]
+            error = in_a_line(failure)
             sys.stderr.write(f"{time.ctime()} {error}\n{traceback.format_exc() if wait == LOOK else ''}")
             sys.stderr.flush()
         if error:

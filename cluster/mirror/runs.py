@@ -16,12 +16,16 @@ from cluster.journal import read_rows
 from cluster.mirror.cursor import Cursor, ShownEvaluation, ShownRun
 from cluster.mirror.model import show_model, shown_model
 from cluster.mirror.store import Row, Store
-from cluster.sweep_record import SweepRecord, read_sweep
+from cluster.sweep_record import SweepRecord, in_words, read_sweep, script_of
 from genlib.study import recorded_name, title_of
 
 Described = dict[str, Any]
 NEED = re.compile(r"[a-z0-9][a-z0-9-]*/[0-9a-f]+")
 """The place of a run that another one needs: its study's folder and its key, inside the same storage."""
+
+
+SOURCE = ("mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", "genlib.source", "genlib.path")
+"""Tags that an evaluation shares with its run."""
 
 
 class RunMirror:
@@ -96,8 +100,7 @@ class RunMirror:
             name=_name(path, sweep), began=int(described["born"] * 1000),
             parent=parent.run if parent else None,
         )  # fmt: skip
-        epochs = {"epochs": f"{described['epochs']:.3g}"} if described.get("epochs") else {}
-        self.store.params(run, described["fields"] | epochs)
+        self.store.params(run, _params(described))
         self.store.tags(run, _tags(described, path))
         self.store.inputs(run, described["data"], name)
         self._show_needs(run, described.get("needs", {}))
@@ -133,11 +136,13 @@ class RunMirror:
             if folder.name != default:
                 key = f"{self.mark}/{self._place(path)}/{folder.name}"
                 changed = {k: v for k, v in content["fields"].items() if described["fields"].get(k) != v}
-                name = ", ".join(f"{k} {v}" for k, v in changed.items()) or f"evaluation {folder.name}"
+                name = in_words(changed) or f"evaluation {folder.name}"
                 run = self.store.run(entry.experiment, key, name=name, began=ended, parent=entry.run)
-                self.store.params(run, {**described["fields"], **content["fields"]})
-                self.store.tags(run, {"genlib.key": path.name, "genlib.evaluation": folder.name})
-            rows = (Row(k, v, ended, described["fields"]["steps"]) for k, v in numbers(content["metrics"]).items())
+                self.store.params(run, {**_params(described), **content["fields"]})
+                about = {"genlib.key": path.name, "genlib.evaluation": folder.name}
+                self.store.tags(run, about | {name: _tags(described, path)[name] for name in SOURCE})
+            # At step 0, where MLflow's charts show a number of each run as a bar.
+            rows = (Row(k, v, ended, 0) for k, v in numbers(content["metrics"]).items())
             self.store.rows(run, rows)
             self.store.folder(run, folder, leave_out=(MANIFEST,))
             self._show_needs(run, content.get("needs", {}))
@@ -196,8 +201,7 @@ def _name(path: Path, sweep: SweepRecord | None) -> str:
     tried = next((tried for tried in sweep.settings if tried.key == path.name), None)
     if tried is None:
         return path.name
-    seed = f", seed {tried.seed}" if tried.seed else ""
-    return (", ".join(f"{name} {value}" for name, value in tried.fields.items()) or path.name) + seed
+    return in_words(tried.fields | {"seed": tried.seed})
 
 
 def _result(path: Path) -> Described:
@@ -212,6 +216,12 @@ def _times(path: Path) -> list[int]:
     places = [path / "result.json", path / "evaluations", *sorted((path / "journal").glob("*.jsonl"))]
     places += sorted((path / "evaluations").glob(f"*/{MANIFEST}"))
     return [place.stat().st_mtime_ns if place.exists() else 0 for place in places]
+
+
+def _params(described: Described) -> Described:
+    """The study's fields, and its epochs where it has any."""
+    epochs = {"epochs": f"{described['epochs']:.3g}"} if described.get("epochs") else {}
+    return described["fields"] | epochs
 
 
 def _tags(described: Described, path: Path) -> Described:
@@ -229,7 +239,7 @@ def _tags(described: Described, path: Path) -> Described:
         "genlib.path": str(path),
         "genlib.origin": described.get("origin"),
         "mlflow.source.git.commit": described["commit"],
-        "mlflow.source.name": described["command"],
+        "mlflow.source.name": script_of(described["command"]),
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": note,
         **{f"package.{name}": version for name, version in described["packages"].items()},

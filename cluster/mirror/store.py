@@ -169,6 +169,13 @@ class Store:
         """Take a run's key from it, for another run to have from now on."""
         self.tags(run, {KEY: f"{key} until {time.time():.0f}", "genlib.replaced": "yes"})
 
+    def delete(self, run: str) -> None:
+        """Delete a run, which MLflow can restore, and the model that it made."""
+        outputs = self.client.get_run(run).outputs
+        for output in outputs.model_outputs if outputs else ():
+            self.client.delete_logged_model(output.model_id)
+        self.client.delete_run(run)
+
     def folder(self, run: str, folder: Path, *, leave_out: Sequence[str] = ()) -> None:
         """Log every file of a folder, under its own name."""
         for path in sorted(folder.rglob("*")):

@@ -7,7 +7,7 @@ from pathlib import Path
 from cluster.lease import is_alive
 from cluster.mirror.cursor import Cursor, ShownSweep
 from cluster.mirror.store import Row, Store
-from cluster.sweep_record import NAME, read_sweep
+from cluster.sweep_record import NAME, SweepRecord, in_words, read_sweep, script_of
 
 
 class SweepMirror:
@@ -35,6 +35,9 @@ class SweepMirror:
         self.store.params(run, {"metric": sweep.metric, **space})
         note = f"A sweep of `{sweep.study}` over {', '.join(sweep.space)}, compared by `{sweep.metric}`."
         self.store.tags(run, {"genlib.sweep": folder.name, "mlflow.note.content": sweep.note or note})
+        if sweep.command:
+            source = {"mlflow.source.name": script_of(sweep.command), "mlflow.source.type": "LOCAL"}
+            self.store.tags(run, source | {"genlib.command": sweep.command})
         self.cursor.sweeps[folder.name] = ShownSweep(run, experiment, sweep.began)
         return True
 
@@ -58,7 +61,7 @@ class SweepMirror:
                 self.store.rows(entry.run, [Row(f"best/{sweep.metric}", sweep.best.value, int(ended * 1000), 0)])
                 self.store.tags(entry.run, {"genlib.best": sweep.best.command})
             if sweep.note:
-                self.store.tags(entry.run, {"mlflow.note.content": sweep.note})
+                self.store.tags(entry.run, {"mlflow.note.content": _note(entry.run, sweep, files)})
             self.store.status(entry.run, status, int(ended * 1000))
         entry.status, entry.times = status, times
         return True
@@ -69,3 +72,14 @@ class SweepMirror:
         self.store.retire(entry.run, f"{self.mark}/{name}")
         if entry.status in ("", "RUNNING"):
             self.store.status(entry.run, "KILLED", None)
+
+
+def _note(run: str, sweep: SweepRecord, files: list[Path]) -> str:
+    """The description of a sweep's run: its best setting, its pictures, its table."""
+    parts = []
+    if sweep.best:
+        reached = f"`{sweep.metric}` {sweep.best.value:.4g}"
+        parts.append(f"Best: {in_words(sweep.best.fields)}, {reached}\n\n`{sweep.best.command}`")
+    pictures = [path.name for path in files if path.suffix == ".png"]
+    parts += [f"![{name}](get-artifact?path={name}&run_uuid={run})" for name in pictures]
+    return "\n\n".join([*parts, sweep.note])

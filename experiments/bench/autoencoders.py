@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import tyro
 from rich.table import Table
 from torch import Tensor
 
 from experiments.bench.timing import TimingOptions, comparison_cells, is_installed, race, show
+from experiments.command.arguments import read
 from experiments.command.tables import cell
 from genlib import ContinuousVAE, Progress, train
 from genlib.methods.vae import VAE
@@ -97,11 +97,11 @@ def by_pythae(study: ContinuousVAE) -> Trainer:
         epoch += 1
         trainer.train_step(epoch)
 
-    return burst, lambda: read(model, study)
+    return burst, lambda: translated(model, study)
 
 
 @torch.no_grad()
-def read(theirs: Any, study: ContinuousVAE) -> VAE:
+def translated(theirs: Any, study: ContinuousVAE) -> VAE:
     """genlib's model with pythae's weights, checked to compute the same."""
     ours, encoder, decoder = study.model(), theirs.encoder, theirs.decoder
     layers: list[tuple[Any, Tensor, Tensor]] = [
@@ -169,4 +169,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(read(Options, about=__doc__))

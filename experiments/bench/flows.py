@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
 from experiments.bench.timing import Burst, TimingOptions, comparison_cells, is_installed, race, show
+from experiments.command.arguments import read
 from experiments.command.tables import cell
 from genlib import CouplingFlow, FlowMatching, Progress, train
 from genlib.data.points import density
@@ -208,4 +208,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(read(Options, about=__doc__))

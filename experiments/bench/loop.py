@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from rich.table import Table
 
 from experiments.bench.timing import TimingOptions, race, ratio, show
+from experiments.command.arguments import read
 from genlib import PointDiffusion, train
 
 ENDLESS: dict[str, Any] = {"steps": 10**9, "validate_every": 10**9}
@@ -86,4 +86,4 @@ def main(options: TimingOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TimingOptions, description=__doc__))
+    main(read(TimingOptions, about=__doc__))

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from rich.table import Table
 
 from cluster.run import Run
 from experiments.bench.timing import TimingOptions, median_interval, show
+from experiments.command.arguments import read
 from genlib import PointDiffusion, start, train
 
 RATES = [float(rate) for rate in np.geomspace(1e-4, 1e-2, 16)]
@@ -160,4 +160,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(read(Options, about=__doc__))

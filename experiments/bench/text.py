@@ -13,12 +13,12 @@ import math
 from typing import Any
 
 import torch
-import tyro
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.bench.timing import Burst, TimingOptions, comparison_cells, is_installed, race, show
+from experiments.command.arguments import read
 from genlib import TinyGPT, train
 from genlib.draws import Draws
 from genlib.methods import gpt
@@ -146,4 +146,4 @@ def main(options: TimingOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TimingOptions, description=__doc__))
+    main(read(TimingOptions, about=__doc__))

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
 
-from cluster.files import RunFailed
+from cluster.files import RunFailed, Stopped
 from cluster.lease import Fenced
-from experiments.command.console import Line
+from cluster.secrets import scrubbed, scrubbed_traceback
+from experiments.command.watching import Line
 from genlib import Diverged, InputError
 from genlib.data.files import listening
 
@@ -27,7 +28,7 @@ def exit_with_a_sentence() -> Iterator[None]:
             yield
     except InputError as error:
         _end(error)
-    except Fenced as error:
+    except (Fenced, Stopped) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
     except KeyboardInterrupt:
@@ -39,17 +40,21 @@ def exit_with_a_sentence() -> Iterator[None]:
 
 
 def _end(error: InputError) -> NoReturn:
-    sys.stderr.write(f"\r\033[K{error}\n" if sys.stderr.isatty() else f"{error}\n")
+    text = scrubbed(str(error))
+    sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
     sys.exit(1 if isinstance(error, (Diverged, RunFailed)) else 2)
 
 
 def _end_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None, before: Any = sys.excepthook
 ) -> None:
-    """End a script that raised outside of `exit_with_a_sentence`; other errors are shown as they were before."""
+    """End a script that raised outside of `exit_with_a_sentence`; other errors are shown whole, but for secrets."""
     if isinstance(error, InputError):
         _end(error)  # Python exits with the code of a SystemExit that is raised here
-    before(kind, error, trace)
+    if issubclass(kind, Exception):
+        sys.stderr.write(scrubbed_traceback(kind, error, trace))
+    else:
+        before(kind, error, trace)
 
 
 sys.excepthook = _end_uncaught

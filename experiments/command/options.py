@@ -7,18 +7,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from cluster.directory import Result
-from cluster.mirror import refuse_unusable, start_mirror, wait_until_shown
+from cluster.mirror import refuse_unusable, start_mirror, trouble, ui_lines
 from cluster.needs import needs_of
-from cluster.plan import Plan, probe
+from cluster.plan import Plan, probe, refuse_too_large
 from cluster.run import Run, start_anew
 from cluster.storage import open_storage, storage_from
+from cluster.storage import refuse_unusable as refuse_unusable_storage
 from cluster.workers import Workers
+from experiments.command.console import print_lines
 from genlib import InputError, Launch
+from genlib.training import known_device
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Options:
         """The device of a run in one process."""
         return Launch(device=self.device)
 
+    def check(self) -> None:
+        """Refuse what cannot work, before anything is begun or planned."""
+        known_device(self.device)
+        refuse_unusable_storage(self.root)
+        _ = self.group
+
     @property
     def group(self) -> Workers:
         """The workers of one run."""
@@ -85,9 +92,11 @@ def only_planned(options: Options, runs: Sequence[Run]) -> bool:
     """For scripts of many runs: show the plan and return True; or begin, anew where wanted, and return False."""
     from cluster.session import available
 
+    options.check()
     studies = [run.study for run in runs]
     for study in studies:
         options.group.check(study)
+        refuse_too_large(study, options.device, options.group)
     unfinished = [run.study for run in runs if run.result().status != "FINISHED"]
     needed = tuple(study.title() for study in needs_of(studies))
     seconds = probe(unfinished) if options.plan else 0.0
@@ -102,12 +111,8 @@ def only_planned(options: Options, runs: Sequence[Run]) -> bool:
     return False
 
 
-def end(options: Options, results: Sequence[Result] = ()) -> None:
-    """Wait until MLflow shows everything, unless it does not answer; not for long where a run has failed."""
-    all_finished = all(result.status == "FINISHED" for result in results)
-    try:
-        notice: Any = wait_until_shown(options.root, seconds=120 if all_finished else 10)
-    except KeyboardInterrupt:
-        notice = "not waiting for the mirror: it goes on by itself."
-    if notice:
+def end(options: Options) -> None:
+    """Say where to compare. The mirror is a process of its own and not waited for; trouble that it has is told."""
+    print_lines(options.console, ui_lines(options.root))
+    if notice := trouble(options.root):
         sys.stderr.write(f"{notice}\n")

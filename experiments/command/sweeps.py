@@ -5,24 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import tyro
 from rich.table import Table
 
 from cluster.files import set_aside
 from cluster.lease import is_alive
-from cluster.mirror import ui_command
-from cluster.sweep_record import Best
-from experiments.command.console import as_command, conclude, print_lines, watching_sweep
+from cluster.sweep_record import Best, digits, in_words
+from experiments.command.arguments import read
+from experiments.command.console import as_command, conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import Options, begin, end
+from experiments.command.watching import watching_sweep
 from genlib import InputError
 from genlib.own import refuse_while_importing
-from tuning.driver import Driver
-from tuning.engine import run_sweep
 from tuning.report import cell, draw_comparison, mean, summary
 from tuning.sweep import Placement, Search, Stopping, Sweep, Swept, check, plan
+
+if TYPE_CHECKING:
+    from tuning.driver import Driver
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class SweepOptions(Options):
     """Number of the best settings that are run under every seed; 0 for all."""
     minutes: float | None = None
     """Minutes for the whole sweep, 0 for no limit; what is cut short continues with the next call."""
+    figures: int = 2
+    """Number of the best settings whose figures are drawn; `runs.py draw RUN` draws those of any other run."""
 
 
 class View(NamedTuple):
@@ -64,7 +67,7 @@ def sweep_scripts(*views: View) -> None:
     """Run several sweeps, one after the other, from one command line."""
     with exit_with_a_sentence():
         refuse_while_importing()
-        options = tyro.cli(SweepOptions, description=sys.modules["__main__"].__doc__)
+        options = read(SweepOptions, about=sys.modules["__main__"].__doc__)
         names = ("search", "runs", "stopping", "seeds", "confirm", "minutes")
         changes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
         run([view._replace(sweep=replace(view.sweep, **changes)) for view in views], options)
@@ -73,8 +76,10 @@ def sweep_scripts(*views: View) -> None:
 def run(views: Sequence[View], options: SweepOptions) -> None:
     """Plan the sweeps, or run them and show what came of them."""
     placement = Placement(
-        options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose
-    )
+        options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose,
+        figures=options.figures,
+    )  # fmt: skip
+    options.check()
     if options.plan:
         for view in views:
             options.console.print("\n".join(plan(view.sweep, placement).lines()), highlight=False, soft_wrap=True)
@@ -86,12 +91,14 @@ def run(views: Sequence[View], options: SweepOptions) -> None:
     if len(swept) > 1:
         options.console.print(_best_of_each(views, swept))
     results = [result for one in swept for result in one.results]
-    end(options, results)
-    print_lines(options.console, {"compare": ui_command(options.root)})
-    conclude(results, as_json=options.json)
+    end(options)
+    about = [as_json(view.sweep, one) for view, one in zip(views, swept, strict=True)]
+    conclude(results, as_json=options.json, more={"sweeps": about})
 
 
 def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
+    from tuning import run_sweep
+
     sweep, folder = view.sweep, options.root / view.sweep.slug
     if options.fresh and folder.exists():
         if is_alive(folder / "lease"):
@@ -112,6 +119,22 @@ def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
     return swept
 
 
+def as_json(sweep: Sweep, swept: Swept) -> dict[str, Any]:
+    """A sweep as `--json` prints it: every measured setting, those of its looks too, the best first."""
+    best = swept.rows[0] if swept.rows else None
+    return {
+        "name": sweep.name, "metric": sweep.metric, "mode": sweep.mode, "folder": str(swept.folder),
+        "best": best and {
+            "fields": best.fields, "value": mean(best, sweep.metric), "command": as_command(best.study)
+        },
+        "settings": [
+            {"fields": row.fields, "seeds": {str(seed): metrics for seed, metrics in row.metrics.items()}}
+            for row in swept.rows
+        ],
+        "stopped_early": swept.stopped,
+    }  # fmt: skip
+
+
 def _best_of_each(views: Sequence[View], swept: Sequence[Swept]) -> Table:
     """A table of every sweep's best setting, the best first; the sweeps share a metric."""
     metric, mode = views[0].sweep.metric, views[0].sweep.mode
@@ -119,7 +142,7 @@ def _best_of_each(views: Sequence[View], swept: Sequence[Swept]) -> Table:
     best = [(view.sweep.name, one.rows[0]) for view, one in zip(views, swept, strict=True) if one.rows]
     best.sort(key=lambda pair: mean(pair[1], metric), reverse=mode == "max")
     for name, row in best:
-        listing.add_row(name, ", ".join(f"{key} {value}" for key, value in row.fields.items()), cell(row, metric))
+        listing.add_row(name, in_words(row.fields), cell(row, metric))
     return listing
 
 
@@ -134,7 +157,7 @@ def table(sweep: Sweep, swept: Swept) -> Table:
     for row in swept.rows:
         cells = [cell(row, name) for name in shown]
         listing.add_row(
-            *(str(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells
+            *(digits(row.fields[name]) for name in sweep.space), *([str(len(row.metrics))] if several else []), *cells
         )
     early = f"; {len(swept.stopped)} stopped early" if swept.stopped else ""
     listing.caption = f"{sum(result.status == 'FINISHED' for result in swept.results)} runs{early}"

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from experiments.command.arguments import read
 from experiments.command.fields import described
 from experiments.command.record import cell, read_record
 from experiments.command.tables import markdown
@@ -207,4 +206,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(read(Options, about=__doc__))

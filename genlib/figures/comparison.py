@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from genlib.figures.style import CLASSES, INK, panels, styled
@@ -53,10 +55,14 @@ def comparison(
         best: the setting to put a ring around.
     """
     across, by, panel = names
-    rows = [row._replace(values=[v for v in row.values if math.isfinite(v)]) for row in rows]
-    rows = [row for row in rows if row.values]
+    rows = _finite(rows)
+    best = next(iter(_finite([best] if best else [])), None)
+    floor = floor if floor is not None and math.isfinite(floor) else None
     shown = list(dict.fromkeys(row.panel for row in rows)) or [None]
     figure, axes = panels(1, len(shown), size=(4.4, 3.8))
+    if not rows:
+        axes[0].set_title(f"no setting has a finite {metric.replace('_', ' ')}")
+        return figure
     words = [str(place) for place in dict.fromkeys(row.across for row in rows)]
     numeric = all(isinstance(row.across, (int, float)) and not isinstance(row.across, bool) for row in rows)
     lines = list(dict.fromkeys(row.by for row in rows))
@@ -77,7 +83,7 @@ def comparison(
             colour = CLASSES[k % len(CLASSES)]
             ax.plot(
                 [x for x, _ in points], [mean for _, (mean, *_) in points], MARKS[k % 8] + joined,
-                color=colour, ms=5, label=str(line),
+                color=colour, ms=5, label="_",
             )  # fmt: skip
             for x, (_, low, high) in points:
                 if math.isfinite(high - low):
@@ -92,24 +98,39 @@ def comparison(
         if numeric:
             _scale_places(ax, sorted({float(row.across) for row in rows}))
         else:
-            ax.set_xticks(range(len(words)), words, **({"rotation": 30, "ha": "right"} if len(words) > 4 else {}))
+            many = len(words) > 4
+            ax.set_xticks(range(len(words)), words, rotation=30 if many else 0, ha="right" if many else "center")
             ax.set_xlim(-0.5, len(words) - 0.5)
         ax.set_xlabel(across.replace("_", " "))
         if panel:
-            ax.set_title(f"{panel.replace('_', ' ')} = {value}")
+            ax.set_title(f"{panel.replace('_', ' ')} = {shown_as(value)}")
     axes[0].set_ylabel(metric.replace("_", " "))
-    named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    order = [*map(str, lines), *(label for label in named if label not in set(map(str, lines)))]
-    axes[-1].legend(
-        [named[label] for label in order], order,
-        title=by.replace("_", " "), loc="center left", bbox_to_anchor=(1.02, 0.5),
-    )  # fmt: skip
+    keys: list[Artist] = [
+        Line2D([], [], color=CLASSES[k % 8], marker=MARKS[k % 8], ls=joined or "none", ms=5) for k in range(len(lines))
+    ]
+    words = [shown_as(line) for line in lines]
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            if label not in words:
+                keys, words = [*keys, handle], [*words, label]
+    axes[-1].legend(keys, words, title=by.replace("_", " "), loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
+
+
+def shown_as(value: Any) -> str:
+    """A field's value in three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _finite(rows: Sequence[Row]) -> list[Row]:
+    """The rows without values that are not finite; none that has no others."""
+    kept = [row._replace(values=[value for value in row.values if math.isfinite(value)]) for row in rows]
+    return [row for row in kept if row.values]
 
 
 def _scale_metric(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic axis where all values are positive and far apart; every value is inside the view."""
-    low, high = min(values), max(values)
+    low, high = min(values, default=0.0), max(values, default=1.0)
     if low > 0 and high / low >= WIDE:
         axes.set_yscale("log")
         axes.set_ylim(low * 0.85, high * 1.2)

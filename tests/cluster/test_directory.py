@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.directory import open_run, open_study, read_result
+from cluster.evaluations import SPEED
 from cluster.files import read_json, write_json
 from cluster.run import Run
-from genlib import InputError, PointDiffusion
+from genlib import InputError, PointDiffusion, fit
 
 STUDY = PointDiffusion.preset("tiny")
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,39 @@ def run(tmp_path):
     run = Run(STUDY, tmp_path / "runs")
     run.execute(figures=False)
     return run
+
+
+def test_what_was_measured_and_drawn_is_read_not_made_anew(tmp_path, monkeypatch):
+    run = Run(STUDY, tmp_path)
+    (metrics,) = run.execute(figures=True)
+    drawn = fit(STUDY).figures
+    monkeypatch.setattr(PointDiffusion, "evaluate", None)
+    monkeypatch.setattr("genlib.studies.point_diffusion.figures.draw", None)
+    monkeypatch.setenv("GENLIB_STORAGE", str(tmp_path))
+    for named in (run.path, str(run.path), run.key, run.key[:6]):
+        opened = open_run(named)
+        measured = {name: value for name, value in metrics.items() if name not in SPEED}
+        assert opened.evaluation.metrics == measured
+        assert opened.evaluation.samples["x"].shape == (STUDY.samples, 2)
+    figures = opened.figures
+    assert "samples" in figures
+    assert {name: set(one.arrays) for name, one in figures.items()} == {n: set(one.arrays) for n, one in drawn.items()}
+    assert figures["loss"].figure.get_size_inches() == pytest.approx(drawn["loss"].figure.get_size_inches(), abs=0.02)
+    assert figures["loss"]._repr_png_().startswith(b"\x89PNG")
+    assert len(repr(opened)) < 100
+    assert len(repr(figures["loss"])) < 300
+
+
+def test_another_look_is_measured(run):
+    opened = replace(open_run(run.path), study=replace(STUDY, sampling_steps=3))
+    assert opened.evaluation.metrics["evaluations"] != run.result().metrics["evaluations"]
+
+
+def test_a_history_is_a_table_too(run):
+    frame = open_run(run.path).history.frame()
+    assert list(frame.index) == [10, 20]
+    assert frame.loc[20, "validation/loss"] == open_run(run.path).history.series("validation/loss")[1][-1]
+    assert frame.index.name == "step"
 
 
 def rewrite(run, **news):

@@ -1,14 +1,16 @@
 """A run is resumed, never done twice, opened again, and its directory holds what it should."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cluster.directory import open_run, read_result
-from cluster.files import read_json, sealed, unsealed, write_json
+from cluster.files import Stopped, read_json, sealed, unsealed, write_json
 from cluster.journal import read_rows
+from cluster.lease import LOOK, Lease, ask_to_stop
 from cluster.run import Run, start_anew
 from cluster.states import Origin
 from cluster.storage import run_folders
@@ -82,6 +84,44 @@ def equal(one, other):
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(equal, one, other))
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@pytest.mark.parametrize("step", [10, 20, 30])
+def test_asked_to_stop_it_keeps_its_state_and_goes_on_from_there(tmp_path, undisturbed, monkeypatch, step):
+    whole, expected = undisturbed
+    run = Run(STUDY, tmp_path)
+    looks = []
+
+    def is_asked(_):
+        looks.append(None)
+        return len(looks) > step + 3  # after every update, and beside every report
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lease, "is_asked_to_stop", is_asked)
+        with pytest.raises(Stopped, match=r"stopped at update \d+, where"):
+            run.train()
+    assert run.result().status == "KILLED"
+    kept = int(checkpoints(run.path / "checkpoints")[-1].name.partition("-")[2])
+    assert rows(run)[-1][0] <= kept < rows(run)[-1][0] + STUDY.log_every
+    assert kept % STUDY.log_every or step == 10
+    metrics = train(run)
+    assert rows(run) == rows(whole)
+    assert without_times(metrics) == without_times(expected)
+    assert all(equal(open_state(run)[name], open_state(whole)[name]) for name in ("model", "optimizer"))
+
+
+def test_another_process_asks_and_a_newer_writer_is_not_meant(tmp_path):
+    run = Run(STUDY, tmp_path)
+
+    def ask(progress):
+        if progress.step == 10:
+            time.sleep(2 * LOOK)
+            ask_to_stop(run.path / "lease")
+
+    with pytest.raises(Stopped):
+        run.train(listener=ask)
+    assert run.train().history.rows[-1][0] == 40
+    assert not list(run.path.glob("lease/*.stop"))
 
 
 def test_finished_runs_are_not_trained_again(tmp_path):

@@ -14,8 +14,11 @@ def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
     run = Run(STUDY, tmp_path)
     run.train()
     assert find_run(run.key[:5], tmp_path) == run.path
-    with pytest.raises(InputError, match="there is no run zzz"):
-        find_run("zzz", tmp_path)
+    assert find_run(f"point-diffusion/{run.key}", tmp_path) == run.path
+    assert find_run(str(run.path), tmp_path / "elsewhere") == run.path
+    for named in ("zzz", "", "/", ".", f"/elsewhere/{run.key}", f"elsewhere/{run.key}", "point-diffusion"):
+        with pytest.raises(InputError, match=f"there is no run '{named}'"):
+            find_run(named, tmp_path)
 
 
 def test_a_storage_knows_itself(tmp_path):

@@ -13,7 +13,7 @@ from support.scripts import ROOT, finish
 
 from cluster import Run, execute, open_run
 from cluster.journal import read_rows
-from cluster.mirror import tracking_uri
+from cluster.mirror import tracking_uri, wait_until_shown
 from genlib import InputError, find_study, views_of
 from tuning import Sweep
 from tuning.sweep import metric_names
@@ -44,14 +44,15 @@ def train(*arguments, **environment):
 def shown_in_mlflow(storage):
     from mlflow import MlflowClient
 
+    assert wait_until_shown(storage) is None
     client = MlflowClient(tracking_uri=tracking_uri(storage))
     (experiment,) = (found for found in client.search_experiments() if found.name == "perceptron")
     return [client.get_run(found.info.run_id) for found in client.search_runs([experiment.experiment_id])]
 
 
 def test_its_help_is_made_of_its_docstrings(mine):
-    said = " ".join(train(f"{mine}:Perceptron", "--help").stdout.replace("│", " ").split())
-    assert "--width INT Features of the hidden layer." in said
+    said = " ".join(train(f"{mine}:Perceptron", "--help").stdout.split())
+    assert "--width an integer of at least 1 [32] Features of the hidden layer." in said
 
 
 def test_it_is_trained_drawn_mirrored_opened_and_not_done_twice(mine, tmp_path):
@@ -114,7 +115,7 @@ def test_its_file_is_a_script_that_sweeps_it_under_tune(mine, tmp_path):
     assert f"best:     python experiments/train.py {mine}:Perceptron --preset report" in done.stderr
     assert (tmp_path / "widths-of-a-perceptron" / "comparison.png").exists()
     names = {shown.info.run_name for shown in shown_in_mlflow(tmp_path)}
-    assert {"widths of a perceptron", "width 4, epochs 5", "width 64, epochs 25"} <= names
+    assert {"widths of a perceptron", "width 4, epochs 5, seed 0", "width 64, epochs 25, seed 0"} <= names
 
 
 @pytest.mark.slow

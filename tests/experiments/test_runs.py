@@ -1,9 +1,73 @@
 """`runs.py`: what is in a storage."""
 
+from dataclasses import replace
+
 import pytest
 
 from cluster.run import Run
+from cluster.states import Origin
+from cluster.sweep_record import SweepRecord, Tried, write_sweep
 from genlib import InputError, PointDiffusion
+
+
+def listed(storage, capsys):
+    from experiments.runs import main
+
+    main(["list", "--storage", str(storage)])
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_the_list_shows_settings_and_early_ends_and_a_difference_the_origin(tmp_path, capsys):
+    from experiments.runs import main
+
+    lone = Run(PointDiffusion.preset("tiny", width=24), tmp_path)
+    lone.execute(evaluation=False)
+    swept = Run(PointDiffusion.preset("tiny", learning_rate=0.00123456), tmp_path, sweep="rates")
+    swept.execute(evaluation=False)
+    swept.take_and_mark("FINISHED", "", stopped_early=10)
+    tried = [Tried({"learning_rate": 0.00123456}, 0, swept.key)]
+    record = SweepRecord(
+        name="rates", study="point-diffusion", space={}, metric="nll", began=0.0, settings=tried, status="FINISHED"
+    )
+    write_sweep(tmp_path / "rates", record)
+    said = listed(tmp_path, capsys)
+    assert "tiny, width 24 FINISHED 20/20" in said
+    assert "learning_rate 0.00123, seed 0 FINISHED, early 20/20" in said
+    longer = replace(lone.study, steps=40)
+    extended = Run(longer, tmp_path, origin=Origin(lone.path, lone.key, 20))
+    extended.execute(evaluation=False)
+    main(["diff", lone.key, extended.key, "--storage", str(tmp_path)])
+    assert f"begun from │ – │ {lone.key} at 20" in " ".join(capsys.readouterr().out.split())
+
+
+def test_figures_are_drawn_on_demand(tmp_path, capsys):
+    from experiments.runs import main
+
+    run = Run(PointDiffusion.preset("tiny"), tmp_path, sweep="a-sweep")
+    (metrics,) = run.execute(figures=False)
+    main(["draw", run.key, "--storage", str(tmp_path)])
+    assert (run.evaluation_folder(run.study) / "figures" / "samples.png").exists()
+    assert str(run.evaluation_folder(run.study)) in capsys.readouterr().out
+    assert run.result().metrics == metrics
+    moved = run.path.rename(run.path.with_name("mine"))
+    with pytest.raises(InputError, match="is no longer where its run was made: move it back"):
+        main(["draw", str(moved), "--storage", str(tmp_path)])
+    assert not run.path.exists()
+
+
+def test_what_is_deleted_lies_in_the_storage(tmp_path):
+    from experiments.runs import main
+
+    run = Run(PointDiffusion.preset("tiny"), tmp_path / "runs")
+    other = Run(PointDiffusion.preset("tiny", seed=1), tmp_path / "others")
+    for one in (run, other):
+        one.execute(evaluation=False)
+    for named in (str(other.path), f"../others/point-diffusion/{other.key}"):
+        with pytest.raises(InputError, match=r"is not in the storage .* Nothing was deleted"):
+            main(["delete", run.key, named, "--yes", "--storage", str(tmp_path / "runs")])
+    assert run.path.exists()
+    main(["delete", str(other.path), "--yes", "--storage", str(tmp_path / "others")])
+    assert not other.path.exists()
 
 
 def test_runs_are_listed_shown_compared_and_deleted(tmp_path, capsys):

@@ -1,12 +1,18 @@
 """The jobs of many runs: their plans, their tables, the leaderboard."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
-from support.scripts import run_script
+from support.scripts import ROOT, launch, run_script
 
+from cluster.directory import read_result
+from cluster.journal import last_row
+from cluster.storage import run_folders
 from genlib import PointDiffusion
+from genlib.checkpoint import checkpoints, is_whole
 
 
 def test_of_several_sweeps_the_best_settings_come_best_first():
@@ -64,3 +70,35 @@ def test_the_leaderboard_ends_in_a_table_and_pictures_and_goes_on_where_it_was(t
     for key, looks in json.loads((folder / "leaderboard.json").read_text()).items():
         assert len({look["nll"] for look in looks}) == 1, key  # in few steps it would be the likelihood of nothing
         assert all(look["nll_gap"] > -4 * look["nll_error"] for look in looks), key
+
+
+MINE = """
+from experiments.command.sweeps import sweep_script
+from genlib import PointDiffusion
+from tuning import Sweep
+
+STUDY = PointDiffusion.preset("tiny", steps=20_000, validate_every=20_000)
+if __name__ == "__main__":
+    sweep_script(Sweep(name="long", study=STUDY, space={"width": [8, 16]}, metric="nll"), across="width", by="width")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_sweep_that_is_stopped_keeps_the_states_of_its_runs(tmp_path, name):
+    script, storage, said = tmp_path / "mine.py", tmp_path / "runs", tmp_path / "said.txt"
+    script.write_text(MINE)
+    process = launch(script, "--storage", storage, said=said, MLFLOW_TRACKING_URI="none", PYTHONPATH=str(ROOT))
+    while sum(map(bool, map(last_row, storage.glob("long/*/journal")))) < 2:
+        assert process.poll() is None, said.read_text()
+        time.sleep(0.1)
+    began = time.monotonic()
+    process.send_signal(name)
+    assert process.wait(timeout=60) == 128 + name
+    assert time.monotonic() - began < 12
+    runs = list(run_folders(storage))
+    assert [read_result(path).status for path in runs] == ["KILLED", "KILLED"]
+    for path in runs:
+        (kept,) = checkpoints(path / "checkpoints")
+        assert is_whole(kept)
+        assert int(kept.name.partition("-")[2]) >= last_row(path / "journal")["step"]

@@ -54,7 +54,7 @@ def test_points_are_scored(trained, tmp_path):
         ("1,2,9\n", "a class is not one of 0 to 4"),
         ("1,2,0\n1,zwei,0\n", "line 2: '1,zwei,0' is not numbers"),
         ("1,2,0\n1,2\n", "line 2: 2 columns, the lines before have 3"),
-        ("1,inf,0\n", "point 1 is not finite"),
+        ("1,inf,0\n", "point 1 has inf; allowed is a number between"),
     ],
 )
 def test_points_that_cannot_be_scored_are_named(trained, tmp_path, text, said):
@@ -93,7 +93,7 @@ def test_text_is_generated_and_scored(tmp_path, capsys):
     with pytest.raises(InputError, match="--text: got 'T'; give at least two tokens"):
         score.main(score.Options(str(run.path), text="T"))
     for wrong, words in (
-        ({"temperature": -1.0}, "at least 0"),
+        ({"temperature": -1.0}, "allowed is 0, or 0.01 to 100"),
         ({"top_p": 0.0}, "above 0"),
         ({"tokens": 0}, "least 1"),
     ):

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("ray", "mlflow", "sklearn", "matplotlib", "scipy", "rich", "tyro")
+HEAVY = ("ray", "mlflow", "sklearn", "matplotlib", "scipy", "rich")
 
 
 def test_import_is_light():

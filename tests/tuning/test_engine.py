@@ -10,6 +10,7 @@ from ray import tune
 from cluster.files import read_json
 from cluster.lease import Lease
 from cluster.run import Run
+from cluster.sweep_record import digits
 from genlib import InputError, PointDiffusion
 from tuning.engine import run_sweep
 from tuning.report import summary
@@ -60,7 +61,7 @@ def test_a_random_search_over_lists_and_distributions_counts_every_seed_of_a_set
     assert [list(row.fields) for row in swept.rows] == [list(space)] * 4
     columns, _, first, *_ = [line.split(" | ") for line in summary(asked, swept).splitlines()[2:]]
     assert [word.strip("| ") for word in columns] == [*space, "sliced_wasserstein"]
-    assert [word.strip("| ") for word in first[:3]] == [str(value) for value in swept.rows[0].fields.values()]
+    assert [word.strip("| ") for word in first[:3]] == [digits(value) for value in swept.rows[0].fields.values()]
 
 
 def test_hopeless_runs_are_stopped_early_and_stay_stopped(tmp_path, session):

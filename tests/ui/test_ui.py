@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.mirror import RUNS
 from cluster.mirror.bring import Mirror
 from cluster.run import Run
 from genlib import PointDiffusion
@@ -104,10 +105,18 @@ def test_a_sweep_shows_parent_and_children(shown, look):
     assert "schedule exp5" in text
 
 
+def test_the_address_that_is_printed_opens_on_experiments_of_models(shown, look):
+    address, _ = shown
+    text = look(f"{address}{RUNS}", "front")
+    assert "point-diffusion" in text
+    assert "Model registry" in text
+    assert "Prompts" not in text
+
+
 def test_two_runs_are_compared(shown, look):
     address, client = shown
     experiment, runs = runs_of(client)
-    chosen = [runs[name].info.run_id for name in ("schedule exp3", "schedule exp5")]
+    chosen = [runs[name].info.run_id for name in ("schedule exp3, seed 0", "schedule exp5, seed 0")]
     pair = "[" + ",".join(f'"{run}"' for run in chosen) + "]"
     text = look(f'{address}/#/compare-runs?runs={pair}&experiments=["{experiment}"]', "compare", "1500,1500")
     assert "Comparing 2 Runs" in text

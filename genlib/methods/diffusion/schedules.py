@@ -43,12 +43,16 @@ class Schedule:
     @property
     def lowest(self) -> float:
         """σ(0), the lowest noise level."""
-        return float(self.sigma(torch.zeros((), dtype=torch.float64)))
+        return self._at(0.0)
 
     @property
     def highest(self) -> float:
         """σ(1), the highest noise level."""
-        return float(self.sigma(torch.ones((), dtype=torch.float64)))
+        return self._at(1.0)
+
+    def _at(self, t: float) -> float:
+        with torch.device("cpu"):  # a number is wanted, whatever the default device
+            return float(self.sigma(torch.tensor(t, dtype=torch.float64)))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from genlib.studies.autoencoders.discrete import DiscreteVAE
 from genlib.studies.autoencoders.joint import JointVAE
 from genlib.studies.autoencoders.measures import chunks
 from genlib.studies.autoencoders.study import Autoencoder
-from genlib.training import Trained
+from genlib.trained import Trained
 
 Compared = Sequence[Trained[Any]]
 EPOCHS: dict[str, Any] = {"steps": 4_688, "validate_every": 1_172}

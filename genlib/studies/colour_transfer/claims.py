@@ -18,7 +18,7 @@ from genlib.data.images.colours import digit_hues, inked
 from genlib.draws import Draws
 from genlib.methods.colour_transfer import LocalGenerator
 from genlib.studies.colour_transfer.study import ColourTransfer
-from genlib.training import Trained
+from genlib.trained import Trained
 
 Compared = Sequence[Trained[ColourTransfer]]
 BEST = ColourTransfer.preset("best")

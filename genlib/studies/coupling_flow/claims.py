@@ -9,7 +9,7 @@ import torch
 from genlib.claims import Claim
 from genlib.studies.coupling_flow.study import CouplingFlow
 from genlib.studies.points.claims import on_off_claims
-from genlib.training import Trained
+from genlib.trained import Trained
 
 Compared = Sequence[Trained[CouplingFlow]]
 REPORT = CouplingFlow.preset("report")

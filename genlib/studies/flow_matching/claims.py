@@ -14,7 +14,7 @@ from genlib.metrics.paths import path_length, turning
 from genlib.studies.coupling_flow.study import CouplingFlow
 from genlib.studies.flow_matching.study import FlowMatching
 from genlib.studies.points.claims import COUNT, c2st_to_data, distance_to_data, gain, on_off_claims
-from genlib.training import Trained
+from genlib.trained import Trained
 
 One = Trained[FlowMatching]
 Compared = Sequence[One]

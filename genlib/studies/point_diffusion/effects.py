@@ -20,7 +20,7 @@ from genlib.methods import diffusion
 from genlib.metrics import coverage
 from genlib.studies.point_diffusion.study import PointDiffusion
 from genlib.studies.points.claims import COUNT, c2st_to_data, gain, real_points, samples_of
-from genlib.training import Trained
+from genlib.trained import Trained
 
 One = Trained[PointDiffusion]
 Compared = Sequence[One]

@@ -13,7 +13,7 @@ from genlib.claims import Claim
 from genlib.metrics import c2st, sliced_wasserstein
 from genlib.studies.points.probes import off_density
 from genlib.studies.points.study import PointStudy
-from genlib.training import Trained
+from genlib.trained import Trained
 
 COUNT = 10_000
 """Number of samples a side in every comparison of clouds."""

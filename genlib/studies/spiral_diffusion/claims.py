@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from genlib.claims import Claim
 from genlib.metrics import c2st, sliced_wasserstein
 from genlib.studies.spiral_diffusion.study import SpiralDiffusion, reverse_with_predictions
-from genlib.training import Trained
+from genlib.trained import Trained
 
 One = Trained[SpiralDiffusion]
 Compared = Sequence[One]

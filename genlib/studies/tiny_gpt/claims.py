@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genlib.claims import Claim
 from genlib.studies.tiny_gpt.study import TinyGPT
-from genlib.training import Trained
+from genlib.trained import Trained
 
 One = Trained[TinyGPT]
 Compared = Sequence[One]

@@ -8,6 +8,8 @@ import pytest
 from cluster.journal import read_rows
 from cluster.mirror import tracking_uri
 from cluster.run import Run
+from cluster.storage import open_storage
+from cluster.sweep_record import Best, SweepRecord, Tried, write_sweep
 from genlib import PointDiffusion, TinyGPT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,6 +95,87 @@ def test_the_model_can_be_loaded_and_used(run):
     loaded = mlflow.pytorch.load_model(f"models:/{output.model_id}")
     x, sigma = torch.randn(7, 2), torch.rand(7) + 0.1
     torch.testing.assert_close(loaded(x, sigma), open_run(run.path).model(x, sigma))
+
+
+def test_the_loaded_model_scores_and_samples(run):
+    import mlflow
+    import torch
+    from pandas import DataFrame
+
+    from cluster.directory import open_run
+
+    mirror = mirrored(run.storage)
+    (entry,) = mirror.cursor.runs.values()
+    (output,) = mirror.store.client.get_run(entry.run).outputs.model_outputs
+    mlflow.set_tracking_uri(tracking_uri(run.storage))
+    loaded, trained = mlflow.pyfunc.load_model(f"models:/{output.model_id}"), open_run(run.path)
+    points = torch.tensor([[0.1, 0.2], [0.3, -0.4]])
+    scores = loaded.predict(DataFrame(points.double().numpy(), columns=["x0", "x1"]))
+    assert scores.tolist() == trained.study.score(trained.model, points).tolist()
+    drawn = loaded.predict(DataFrame({"count": [5], "seed": [3]}))
+    expected = trained.study.sample(trained.model, 5, trained.study.draws("samples of 3"))
+    assert drawn["x"].tolist() == expected["x"].tolist()  # what `sample.py --seed 3` draws
+    with pytest.raises(Exception, match="takes columns x0, x1 to score, or count"):
+        loaded.predict(DataFrame({"seed": [1]}))
+
+
+def test_a_deleted_runs_model_goes_too(run):
+    mirror = mirrored(run.storage)
+    (entry,) = mirror.cursor.runs.values()
+    (output,) = mirror.store.client.get_run(entry.run).outputs.model_outputs
+    shutil.rmtree(run.path)
+    mirror.bring_everything()
+    assert mirror.store.client.get_run(entry.run).info.lifecycle_stage == "deleted"
+    left = mirror.store.client.search_logged_models([mirror.store.experiment(entry.experiment)])
+    assert output.model_id not in {model.model_id for model in left}
+
+
+def test_final_metrics_are_bars_and_evaluations_carry_all_fields(run):
+    for status, params, history, *_ in (mirrored(run.storage) and everything(run.storage)).values():
+        assert status == "FINISHED"
+        assert [step for step, _, _ in history["nll"]] == [0]
+        assert set(params) >= set(STUDY.fields())
+
+
+def test_the_source_of_a_run_is_the_script(run):
+    mirror = mirrored(run.storage)
+    for entry in mirror.cursor.runs.values():
+        for shown in entry.runs():
+            source = mirror.store.client.get_run(shown).data.tags["mlflow.source.name"]
+            assert " " not in source
+            assert "default_worker" not in source
+
+
+def test_a_sweeps_run_shows_its_best_its_picture_and_its_table(tmp_path):
+    from PIL import Image
+
+    storage = open_storage(tmp_path)
+    runs = [Run(replace(STUDY, learning_rate=0.00123456, seed=seed), storage, sweep="rates") for seed in (0, 1)]
+    for one in runs:
+        one.execute(figures=False)
+    command = "python experiments/train.py point-diffusion --learning-rate 0.00123456"
+    best = Best(0.25, command, {"learning_rate": 0.00123456})
+    write_sweep(
+        storage / "rates",
+        SweepRecord(
+            name="rates", study="point-diffusion", space={"learning_rate": ["loguniform 0.001 to 0.1"]}, metric="nll",
+            began=1.0, status="FINISHED", note="| learning_rate | nll |", best=best,
+            command="python experiments/mine.py --seeds 0 1",
+            settings=[Tried({"learning_rate": 0.00123456}, seed, one.key) for seed, one in enumerate(runs)],
+        ),
+    )  # fmt: skip
+    Image.new("RGB", (4, 4)).save(storage / "rates" / "comparison.png")
+    mirror = mirrored(storage)
+    parent = mirror.store.client.get_run(mirror.cursor.sweeps["rates"].run)
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("Best: learning_rate 0.00123, `nll` 0.25")
+    assert command in note
+    assert f"![comparison.png](get-artifact?path=comparison.png&run_uuid={parent.info.run_id})" in note
+    assert "| learning_rate | nll |" in note
+    assert "comparison.png" in {file.path for file in mirror.store.client.list_artifacts(parent.info.run_id)}
+    assert parent.data.tags["mlflow.source.name"] == "experiments/mine.py"
+    names = {mirror.store.client.get_run(entry.run).info.run_name for entry in mirror.cursor.runs.values()}
+    assert names == {"learning_rate 0.00123, seed 0", "learning_rate 0.00123, seed 1"}
 
 
 def test_mirroring_twice_changes_nothing_even_without_the_cursor(run):

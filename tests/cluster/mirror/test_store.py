@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster.files import scrubbed
 from cluster.mirror import refuse_unusable
+from cluster.secrets import scrubbed
 from genlib import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from genlib.figures.comparison import FEW, Row, comparison
+from genlib.figures.comparison import FEW, MARKS, Row, comparison
 
 NAMES = ("weight_decay", "kind", None)
 
@@ -17,8 +17,8 @@ def drawn(rows, **given):
 
 
 def points(axes):
-    """Every marker of a setting: lines with labels that are no ring and no floor."""
-    named = [line for line in axes.lines if not line.get_label().startswith(("_", "the best", "real"))]
+    """Every marker of a setting: no interval, no ring and no floor."""
+    named = [line for line in axes.lines if line.get_marker() in MARKS and line.get_label() != "the best"]
     return np.concatenate([np.column_stack(line.get_data()) for line in named])
 
 
@@ -58,7 +58,20 @@ def test_the_best_has_a_ring_that_the_legend_names():
     rows = [Row(1, "a", 1, [2.0]), Row(1, "a", 2, [1.0])]
     figure = drawn(rows, names=("across", "by", "panel"), best=rows[1])
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["a", "the best"]
-    assert [line.get_label() for line in figure.axes[0].lines] == ["a"]
+    assert [line.get_label() for line in figure.axes[0].lines] == ["_"]
+
+
+@pytest.mark.parametrize("values", [[math.nan], [math.inf, math.nan], []])
+def test_nothing_to_show_is_an_empty_picture(values):
+    rows = [Row("a", "x", None, values), Row("b", "x", None, values)]
+    assert drawn(rows, best=rows[0]).axes[0].lines[:] == []
+
+
+def test_lines_may_be_called_anything():
+    rows = [Row(1, name, None, [float(k)]) for k, name in enumerate(("", "_hidden", None, True, 0.123456))]
+    figure = drawn(rows, best=rows[0])
+    words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert words == ["", "_hidden", "None", "True", "0.123", "the best"]
 
 
 def test_a_value_that_is_not_finite_is_left_out():

@@ -1,0 +1,179 @@
+"""What a person sees while a script runs: one quiet line that says in words what goes on, and how long it will take.
+
+All of it is read from the run directories, by a thread, so it is the same for runs of this process and of others.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cluster.directory import Result, read_result
+from cluster.journal import last_row
+from cluster.plan import words
+from cluster.run import Run
+
+if TYPE_CHECKING:
+    from tuning.driver import Driver
+
+SELDOM = 10.0
+"""Seconds between lines where there is no terminal to rewrite one on."""
+ENDED = ("FINISHED", "FAILED")
+
+
+class Line:
+    """One line on standard error, rewritten on a terminal, repeated now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last, self._text = 0.0, ""
+
+    def show(self, text: str) -> None:
+        """Show a text in place of the last one, unless that is still too new."""
+        now = time.monotonic()
+        if text == self._text or now - self._last < (0.2 if self._terminal else SELDOM):
+            return
+        self._last, self._text = now, text
+        sys.stderr.write(f"\r\033[K{text[:160]}" if self._terminal else f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Remove the line from a terminal."""
+        if self._terminal and self._text:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+        self._text = ""
+
+
+class Pace:
+    """How fast work goes on, from the moment at which some was first done: to start a process is no work."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._before: float | None = None
+
+    def left(self, work: float, total: float) -> str:
+        """The time left in words; empty as long as nothing can be said."""
+        now = time.monotonic()
+        if self._before is not None and work > self._before and self._first is None:
+            self._first = (now, work)
+        self._before = work
+        if self._first is None or work <= self._first[1] or work >= total:
+            return ""
+        rate = (work - self._first[1]) / (now - self._first[0])
+        return f", about {words((total - work) / rate)} left"
+
+
+@contextmanager
+def watching_run(runs: Sequence[Run]) -> Iterator[None]:
+    """Show how one run goes, the last of these; the others are trained before it, where they are needed."""
+    paces = {run.key: Pace() for run in runs}
+    since: dict[str, float] = {}
+
+    def look(line: Line) -> None:
+        run = next((run for run in runs if read_result(run.path).status == "RUNNING"), None)
+        if run is None:
+            line.show(f"{runs[-1].study.title()}: starting …")
+            return
+        row, study = last_row(run.path / "journal"), run.study
+        if row is None:
+            line.show(f"{study.title()}: starting …")
+        elif row["step"] < study.steps:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in row["metrics"].items() if name.count("/") < 2)
+            left = paces[run.key].left(row["step"], study.steps)
+            line.show(f"{study.title()} {row['step']:,}/{study.steps:,}{left}  {shown}")
+        else:
+            measured = words(time.monotonic() - since.setdefault(run.key, time.monotonic()))
+            line.show(f"{study.title()}: trained; measuring and drawing, {measured} so far")
+
+    with every_second(look):
+        yield
+
+
+@contextmanager
+def watching_many(runs: Sequence[Run], doing: str) -> Iterator[Callable[[], None]]:
+    """Show how many runs have come through; the block calls what it is given for each that has.
+
+    Arguments:
+        doing: what is done with them, in words.
+    """
+    pace, through = Pace(), [0]
+
+    def look(line: Line) -> None:
+        results = [(run, run.result()) for run in runs]
+        work = through[0] + sum(_share(run, result) for run, result in results if result.status == "RUNNING")
+        going = [run for run, result in results if result.status == "RUNNING"]
+        now = "; ".join(_where(run) for run in going[:3])
+        left = pace.left(work, len(runs))
+        line.show(f"{doing}: {through[0]} of {len(runs)} runs done{left}{f' · {now}' if now else ''}")
+
+    def one_more() -> None:
+        through[0] += 1
+
+    with every_second(look):
+        yield one_more
+
+
+@contextmanager
+def watching_sweep(driver: Driver) -> Iterator[None]:
+    """Show a sweep's progress: how many runs are done, the best so far, the time left."""
+    from tuning.report import leader  # Tune's import takes seconds, and not every script has a sweep
+
+    pace = Pace()
+    best: list[str] = [""]
+    counted = [0]
+
+    def look(line: Line) -> None:
+        states = [(run, read_result(run.path)) for run in (driver.run(*tried) for tried in list(driver.tried.values()))]
+        done = sum(result.status in ENDED for _, result in states)
+        running = sum(result.status == "RUNNING" for _, result in states)
+        left = pace.left(sum(_share(run, result) for run, result in states), driver.expected)
+        if done != counted[0]:
+            counted[0] = done
+            best[0] = leader(driver.sweep, driver.swept())
+        waiting = max(0, driver.expected - done - running)
+        doing = driver.doing or f"{running} running, {waiting} waiting{left}"
+        line.show(f"{done} done, {doing}{best[0]}")
+
+    with every_second(look):
+        yield
+
+
+@contextmanager
+def every_second(look: Callable[[Line], Any]) -> Iterator[None]:
+    """While the block runs, let a function show something on a line, once a second."""
+    ended, line = threading.Event(), Line()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            try:
+                look(line)
+            except (OSError, ValueError):  # a directory in the making: the next look will see it
+                continue
+        line.clear()
+
+    thread = threading.Thread(target=watch, name="console", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _where(run: Run) -> str:
+    """A run's study and update."""
+    row = last_row(run.path / "journal")
+    return f"{run.study.title()} {row['step'] if row else 0:,}/{run.study.steps:,}"
+
+
+def _share(run: Run, result: Result) -> float:
+    """How much of a run is done; measuring counts for a tenth."""
+    if result.status in ENDED:
+        return 1.0
+    row = last_row(run.path / "journal")
+    return 0.9 * row["step"] / run.study.steps if row else 0.0

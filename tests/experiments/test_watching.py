@@ -1,0 +1,89 @@
+"""What a person sees while a script runs: words from the first second on, and a time left that can be believed."""
+
+import time
+
+import pytest
+
+from cluster.run import Run
+from experiments.command import watching
+from experiments.command.watching import Pace, every_second, watching_many, watching_run
+from genlib import PointDiffusion
+
+STUDY = PointDiffusion.preset("tiny", steps=40)
+
+
+class Said:
+    """All that was written to standard error so far."""
+
+    def __init__(self, capsys):
+        self.capsys, self.text = capsys, ""
+
+    def now(self):
+        self.text += self.capsys.readouterr().err
+        return self.text
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    """What is written, where a line may follow the last one at once."""
+    monkeypatch.setattr(watching, "SELDOM", 0.0)
+    return Said(capsys)
+
+
+def wait_for(said, words, seconds=10.0):
+    began = time.monotonic()
+    while words not in said.now() and time.monotonic() - began < seconds:
+        time.sleep(0.05)
+    assert words in said.text
+
+
+def test_the_time_left_does_not_count_a_start_as_speed(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace = Pace()
+    expected = {102: (2, ", about 8 s left"), 103: (3, ", about 7 s left"), 110: (10, "")}
+    for seconds, (work, left) in ({0: (0, ""), 100: (0, ""), 101: (1, "")} | expected).items():
+        now[0] = seconds
+        assert pace.left(work, 10) == left
+
+
+def test_what_was_done_before_is_no_speed_either(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace = Pace()
+    assert [pace.left(900, 1_000), pace.left(900, 1_000)] == ["", ""]
+    now[0] = 10.0
+    assert pace.left(910, 1_000) == ""
+    now[0] = 20.0
+    assert pace.left(920, 1_000) == ", about 80 s left"
+
+
+def test_a_run_says_what_it_does(tmp_path, said):
+    run = Run(STUDY, tmp_path)
+
+    def listen(progress):
+        if progress.step == 10:
+            wait_for(said, "point-diffusion 10/40")
+        if progress.step == 40:
+            wait_for(said, "point-diffusion: trained; measuring and drawing")
+
+    with watching_run([run]):
+        wait_for(said, "point-diffusion: starting …")
+        run.execute(None, listen, figures=False)
+
+
+def test_many_runs_say_how_many_have_come_through(tmp_path, said):
+    runs = [Run(STUDY, tmp_path), Run(PointDiffusion.preset("tiny", seed=1), tmp_path)]
+    with watching_many(runs, "training") as one_more:
+        wait_for(said, "training: 0 of 2 runs done")
+        runs[0].execute(
+            None, lambda progress: wait_for(said, "0 of 2 runs done · point-diffusion 10/40"), figures=False
+        )
+        one_more()
+        wait_for(said, "training: 1 of 2 runs done")
+
+
+def test_a_line_is_not_said_twice(said):
+    with every_second(lambda line: line.show("same")):
+        time.sleep(2.3)
+    assert said.now() == "same\n"

@@ -9,7 +9,7 @@ import pytest
 from support.scripts import finish
 
 from cluster.run import Run
-from genlib import STUDIES, PointDiffusion
+from genlib import PointDiffusion
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,19 +59,6 @@ def test_make_targets_exist():
     used |= set(re.findall(r"`make ([\w-]+)`", README))
     assert used
     assert used <= targets
-
-
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("python ")])
-def test_scripts_take_the_options(command):
-    _, path, *arguments = command.split()
-    offered = subprocess.run(
-        [sys.executable, path, *[word for word in arguments if not word.startswith("--")][:1], "--help"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert offered.returncode == 0, offered.stderr
-    fields = {f"--{name.replace('_', '-')}" for kind in STUDIES for name in kind().fields()}
-    for option in (word for word in arguments if word.startswith("--")):
-        assert option in offered.stdout or (path.endswith("sample.py") and option in fields), option
 
 
 def test_pictures_are_there():

@@ -1,5 +1,6 @@
 """`ray job submit` against a head with a token: refused without storage, stopped in its three seconds, continued."""
 
+import json
 import os
 import secrets
 import shutil
@@ -97,3 +98,34 @@ def test_a_study_of_ones_own_runs_as_a_job_from_its_own_folder(head, tmp_path):
     done = job(head, "submit", *script, "--storage", tmp_path / "runs")
     assert "succeeded" in done.stdout + done.stderr
     assert statuses(tmp_path / "runs") == ["FINISHED"] * 6
+
+
+LEAKING = """
+import os
+from experiments.command.sweeps import sweep_script
+from genlib import PointDiffusion
+from tuning import Sweep
+
+if __name__ == "__main__":
+    print("the address is there:", os.environ["MLFLOW_TRACKING_URI"].startswith("http://me:"), flush=True)
+    study = PointDiffusion.preset("tiny")
+    sweep_script(Sweep(name="leaks", study=study, space={"width": [8, 16]}, metric="nll"), across="width", by="width")
+"""
+
+
+def test_a_jobs_log_holds_no_secret(head, tmp_path):
+    canary = f"canary{secrets.token_hex(8)}"
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "mine.py").write_text(LEAKING)
+    around = {"env_vars": {"MLFLOW_TRACKING_URI": f"http://me:{canary}@127.0.0.1:9", "MY_API_TOKEN": canary}}
+    (tmp_path / "env.json").write_text(json.dumps(around))  # Ray keeps it with the job; the log is what people read
+    script = ("--working-dir", tmp_path / "work", "--submission-id", "leaks", "--", "python", "mine.py")
+    done = job(head, "submit", "--runtime-env", tmp_path / "env.json", *script, "--storage", tmp_path / "runs")
+    log = job(head, "logs", "leaks").stdout + done.stdout + done.stderr
+    assert "the address is there: True" in log
+    assert "does not answer" in log
+    assert statuses(tmp_path / "runs") == ["FINISHED"] * 2
+    assert canary not in log
+    kept = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if canary.encode() in path.read_bytes()] == []

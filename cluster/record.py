@@ -9,11 +9,13 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster.files import Damaged, read_json, set_aside, storage_failures, write_json
 from cluster.secrets import scrubbed
 from genlib import STUDIES, InputError, Study
 from genlib.own import adopted, provenance
@@ -86,6 +88,41 @@ def rebuild(described: dict[str, Any], path: Path) -> Study[Any]:
             "its meaning has changed, so train it anew."
         )
     return study
+
+
+def keep_record(
+    path: Path, study: Study[Any], key: str, origin: dict[str, Any] | None, note: Callable[[str], None]
+) -> None:
+    """Write a run's `study.json`, or note what has changed since it was written."""
+    place = path / "study.json"
+    try:
+        known = read_json(place)
+        rebuild(known, path)
+        if known["source"] != source_hash():
+            note(
+                f"genlib's source has changed since {path} began ({known['source']}, now {source_hash()}): "
+                "numbers may differ; --fresh starts anew."
+            )
+        note_changed_file(known, study, path, note)
+        return
+    except FileNotFoundError:
+        pass
+    except Damaged as error:
+        note(f"{error} It is set aside as {set_aside(place).name}.")
+    with storage_failures(place):
+        write_json(place, {**describe(study), "key": key, "origin": origin})
+
+
+def note_changed_file(described: dict[str, Any], study: Study[Any], path: Path, note: Callable[[str], None]) -> None:
+    """Note that an own study's file is not the one that a run was made of: only name and fields tell its runs apart."""
+    own, then = provenance(type(study)), described.get("own") or {}
+    if own is None or own.source == then.get("source"):
+        return
+    name, text = type(study).__name__, "has changed" if own.place == then.get("place") else "is another"
+    note(
+        f"{name}'s file {text} since {path} began ({then.get('place')}, {then.get('source')}; now "
+        f"{own.place}, {own.source}): its numbers are the old one's; raise the study's `version`, or give --fresh."
+    )
 
 
 @cache

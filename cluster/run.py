@@ -31,7 +31,7 @@ from cluster.files import (
 )
 from cluster.journal import Journal, read_history, read_rows
 from cluster.lease import Fenced, Lease, refuse_held
-from cluster.record import describe, rebuild, source_hash
+from cluster.record import keep_record, note_changed_file, rebuild
 from cluster.secrets import refuse_secrets, scrubbed
 from cluster.states import Origin, States
 from cluster.storage import open_storage
@@ -39,7 +39,7 @@ from cluster.system import SystemLog
 from genlib import Diverged, History, InputError, Launch, Progress, Study, Trained
 from genlib.checkpoint import checkpoints, is_whole
 from genlib.fitting import finished
-from genlib.own import adopt, provenance
+from genlib.own import adopt
 
 Listener = Callable[[Progress], None]
 
@@ -123,7 +123,7 @@ class Run:
             rebuild(described, self.path)
         except (FileNotFoundError, Damaged, InputError):
             return None
-        self._note_changed_file(described)
+        note_changed_file(described, self.study, self.path, self.note)
         result = self.result()
         rows = read_rows(self.path / "journal") if result.status == "FINISHED" else []
         if not rows or rows[-1]["step"] != self.study.steps or not checkpoints(self.path / "checkpoints"):
@@ -218,7 +218,7 @@ class Run:
         is_new = not (self.path / "study.json").exists()
         refused = False
         try:
-            self._describe()
+            keep_record(self.path, self.study, self.key, self.origin and self.origin.described(), self.note)
             lease.keep(SystemLog(self.path / "system" / f"{lease.epoch:08d}.jsonl").look)
             yield lease
         except Fenced:
@@ -264,42 +264,6 @@ class Run:
         finally:
             self._lease = None
             lease.release()
-
-    def _note_changed_file(self, described: dict[str, Any]) -> None:
-        """Say where an own study's file is not the one that the run was made of: its name and fields are all that
-        tells runs apart.
-        """
-        own, then = provenance(type(self.study)), described.get("own") or {}
-        if own is None or own.source == then.get("source"):
-            return
-        name, text = type(self.study).__name__, "has changed" if own.place == then.get("place") else "is another"
-        self.note(
-            f"{name}'s file {text} since {self.path} began ({then.get('place')}, {then.get('source')}; now "
-            f"{own.place}, {own.source}): its numbers are the old one's; raise the study's `version`, or give --fresh."
-        )
-
-    def _describe(self) -> None:
-        """Write `study.json`, or say what has changed since."""
-        path = self.path / "study.json"
-        try:
-            known = read_json(path)
-            rebuild(known, self.path)
-            if known["source"] != source_hash():
-                self.note(
-                    f"genlib's source has changed since {self.path} began ({known['source']}, now {source_hash()}): "
-                    "numbers may differ; --fresh starts anew."
-                )
-            self._note_changed_file(known)
-            return
-        except FileNotFoundError:
-            pass
-        except Damaged as error:
-            self.note(f"{error} It is set aside as {set_aside(path).name}.")
-        origin = (
-            {"path": str(self.origin.path), "key": self.origin.key, "step": self.origin.step} if self.origin else None
-        )
-        with storage_failures(path):
-            write_json(path, {**describe(self.study), "key": self.key, "origin": origin})
 
     def evaluation_folder(self, study: Study[Any]) -> Path:
         """Where the evaluation under a study's evaluation fields is kept."""

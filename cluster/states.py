@@ -26,6 +26,10 @@ class Origin(NamedTuple):
     key: str
     step: int
 
+    def described(self) -> dict[str, Any]:
+        """The origin as `study.json` records it."""
+        return {**self._asdict(), "path": str(self.path)}
+
 
 class States:
     """The checkpoints of a run directory, and the origin that it may start from.

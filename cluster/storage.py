@@ -31,7 +31,7 @@ def storage_from(option: Path | None) -> Path:
     return Path("runs").absolute()
 
 
-def refuse_unusable(folder: Path) -> None:
+def refuse_unusable_storage(folder: Path) -> None:
     """Raise where a folder cannot be genlib's storage, as far as a look can tell; nothing is written."""
     mark = folder / MARK
     try:
@@ -52,7 +52,7 @@ def refuse_unusable(folder: Path) -> None:
 
 def open_storage(folder: Path) -> Path:
     """Make a folder genlib's storage, or refuse it: it cannot be written, or holds something else."""
-    refuse_unusable(folder)
+    refuse_unusable_storage(folder)
     mark = folder / MARK
     try:
         if not mark.exists():

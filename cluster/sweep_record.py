@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.files import Damaged, read_json, storage_failures, write_json
+from genlib.settings import digits
 
 NAME = "sweep.json"
 
@@ -78,11 +79,6 @@ def in_words(fields: Mapping[str, Any]) -> str:
         'schedule exp3, learning_rate 0.00123, width 12345'
     """
     return ", ".join(f"{name} {digits(value)}" for name, value in fields.items())
-
-
-def digits(value: Any) -> str:
-    """A field's value as it is shown: a number that is no integer at three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def script_of(command: str) -> str:

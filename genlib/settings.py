@@ -69,6 +69,11 @@ def allowed(cls: type, name: str) -> str:
     return words.get(hint, str(hint)) + (f" of {limits}" if limits.startswith("at") else f" {limits}").rstrip()
 
 
+def digits(value: Any) -> str:
+    """A field's value as it is shown: a number that is no integer at three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def refuse_unknown(cls: type, names: Iterable[str]) -> None:
     """Raise for a field the study does not have, with the nearest name it does have."""
     known = [f.name for f in fields(cls)]

@@ -25,9 +25,6 @@ from genlib import Study
 from genlib.own import importable, refuse_while_importing
 from tuning.folder import SweepFolder
 
-STOPPED = "asked to stop, and stopped"
-"""What a run's process returns in place of a value, where the run was asked to stop."""
-
 
 class Done(NamedTuple):
     """A run that ended: the study, its directory, and what `work` returned."""
@@ -87,12 +84,12 @@ def run_many(
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             study = running.pop(ready)
             try:
-                value = ray.get(ready)
+                value, was_stopped = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None  # the sentence itself, not the remote traceback
             except ray.exceptions.RayError as error:
                 raise RunFailed(f"the process of {runs[study].path} died (memory?): {error}") from error
-            if value == STOPPED:  # asked to, and so is this process, which waits for the others
+            if was_stopped:  # it was asked to, and so is this process, which waits for the others
                 stopped.append(study)
                 continue
             yield Done(study, runs[study].path, value)
@@ -114,7 +111,8 @@ def _driving(storage: Path) -> Iterator[Path]:
 
 
 @ray.remote(max_retries=3)
-def _work(parcel: Parcel, driver: str) -> Any:
+def _work(parcel: Parcel, driver: str) -> tuple[Any, bool]:
+    """What came of a run, and whether it was asked to stop instead."""
     import torch
 
     torch.set_num_threads(1)
@@ -123,6 +121,6 @@ def _work(parcel: Parcel, driver: str) -> Any:
         wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
         with lending_from(run.storage):
             try:
-                return work(run)
+                return work(run), False
             except Stopped:
-                return STOPPED
+                return None, True

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from cluster.sweep_record import digits, in_words
+from cluster.sweep_record import in_words
 from genlib.figures.comparison import Row, comparison
 from genlib.intervals import mean_interval
+from genlib.settings import digits
 from tuning.space import axes
 from tuning.sweep import Measured, Sweep, Swept
 

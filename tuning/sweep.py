@@ -14,7 +14,7 @@ from cluster.needs import needs_of
 from cluster.plan import Plan, probe, refuse_too_large
 from cluster.secrets import refuse_secrets
 from cluster.session import available
-from cluster.storage import refuse_unusable
+from cluster.storage import refuse_unusable_storage
 from cluster.workers import Workers
 from genlib import InputError, Study
 from genlib.needs import lending, untrained
@@ -201,7 +201,7 @@ def check(sweep: Sweep, placement: Placement) -> None:
     """Refuse a sweep that cannot work, before anything is touched."""
     Plan(1, len(sweep.looks), placement.workers, available(placement.cpus), 0.0).check()
     known_device(placement.device)
-    refuse_unusable(placement.storage)
+    refuse_unusable_storage(placement.storage)
     for chosen in sweep.settings() or [{}]:
         placement.workers.check(sweep.with_setting(chosen))
         for look in sweep.looks:

@@ -9,13 +9,14 @@ Beside the graph lie the study's name and fields, and its weights; loading them 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from cluster.files import read_json, write_json
+from cluster.record import FORMAT, rebuild
 from genlib import InputError, Study, Trained
 from genlib.catalogue import STUDIES
 
@@ -46,7 +47,7 @@ def add_pyfunc(target: Path, trained: Trained[Any]) -> None:
         return
     folder = target / FOLDER
     folder.mkdir()
-    (folder / FIELDS).write_text(json.dumps({"study": type(study).__name__, "fields": study.fields()}, indent=2))
+    write_json(folder / FIELDS, {**study.identity(), "format": FORMAT, "fields": study.fields()})
     torch.save(trained.model.state_dict(), folder / WEIGHTS)
     model = Model.load(str(target))
     add_to_model(model, loader_module=__name__, data=FOLDER, conda_env="conda.yaml", python_env="python_env.yaml")
@@ -95,14 +96,7 @@ class Served:
 
 def _load_pyfunc(path: str) -> Served:
     """What MLflow calls: the study of the catalogue that the file names, with its weights."""
-    content = json.loads((Path(path) / FIELDS).read_text())
-    kinds = {kind.__name__: kind for kind in STUDIES}
-    if content["study"] not in kinds:
-        raise InputError(f"this genlib has no study {content['study']}: use the version that trained it.")
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content["fields"].items()
-    }
-    study = kinds[content["study"]](**fields)
+    study = rebuild(read_json(Path(path) / FIELDS), Path(path))
     model = study.model()
     model.load_state_dict(torch.load(Path(path) / WEIGHTS, weights_only=True))
     return Served(study, model.eval().requires_grad_(False))

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,9 +14,6 @@ from rich.table import Table
 from cluster.directory import Result
 from genlib import Study
 from genlib.own import provenance
-
-if TYPE_CHECKING:
-    pass
 
 
 def metrics_table(title: str, metrics: dict[str, float]) -> Table:

@@ -14,8 +14,7 @@ from cluster.mirror import refuse_unusable, start_mirror, trouble, ui_lines
 from cluster.needs import needs_of
 from cluster.plan import Plan, probe, refuse_too_large
 from cluster.run import Run, start_anew
-from cluster.storage import open_storage, storage_from
-from cluster.storage import refuse_unusable as refuse_unusable_storage
+from cluster.storage import open_storage, refuse_unusable_storage, storage_from
 from cluster.workers import Workers
 from experiments.command.console import print_lines
 from genlib import InputError, Launch
@@ -59,7 +58,6 @@ class Options:
         """Refuse what cannot work, before anything is begun or planned."""
         known_device(self.device)
         refuse_unusable_storage(self.root)
-        _ = self.group
 
     @property
     def group(self) -> Workers:

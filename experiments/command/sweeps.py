@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cluster.files import set_aside
 from cluster.lease import is_alive
-from cluster.sweep_record import Best, digits, in_words
+from cluster.sweep_record import Best, in_words
 from experiments.command.arguments import read
 from experiments.command.console import as_command, conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
@@ -19,6 +19,7 @@ from experiments.command.options import Options, begin, end
 from experiments.command.watching import watching_sweep
 from genlib import InputError
 from genlib.own import refuse_while_importing
+from genlib.settings import digits
 from tuning.report import cell, draw_comparison, mean, summary
 from tuning.sweep import Placement, Search, Stopping, Sweep, Swept, check, plan
 
@@ -79,7 +80,6 @@ def run(views: Sequence[View], options: SweepOptions) -> None:
         options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose,
         figures=options.figures,
     )  # fmt: skip
-    options.check()
     if options.plan:
         for view in views:
             options.console.print("\n".join(plan(view.sweep, placement).lines()), highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFo
 
 from genlib.figures.style import CLASSES, INK, panels, styled
 from genlib.intervals import mean_interval
+from genlib.settings import digits
 
 MARKS = "osD^vPX*"
 WIDE = 3
@@ -103,23 +104,18 @@ def comparison(
             ax.set_xlim(-0.5, len(words) - 0.5)
         ax.set_xlabel(across.replace("_", " "))
         if panel:
-            ax.set_title(f"{panel.replace('_', ' ')} = {shown_as(value)}")
+            ax.set_title(f"{panel.replace('_', ' ')} = {digits(value)}")
     axes[0].set_ylabel(metric.replace("_", " "))
     keys: list[Artist] = [
         Line2D([], [], color=CLASSES[k % 8], marker=MARKS[k % 8], ls=joined or "none", ms=5) for k in range(len(lines))
     ]
-    words = [shown_as(line) for line in lines]
+    words = [digits(line) for line in lines]
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             if label not in words:
                 keys, words = [*keys, handle], [*words, label]
     axes[-1].legend(keys, words, title=by.replace("_", " "), loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
-
-
-def shown_as(value: Any) -> str:
-    """A field's value in three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _finite(rows: Sequence[Row]) -> list[Row]:

@@ -22,19 +22,19 @@ class Said:
         self.text += self.capsys.readouterr().err
         return self.text
 
+    def comes_to(self, words, seconds=10.0):
+        """Whether words are said within a time."""
+        began = time.monotonic()
+        while words not in self.now() and time.monotonic() - began < seconds:
+            time.sleep(0.05)
+        return words in self.text
+
 
 @pytest.fixture
 def said(monkeypatch, capsys):
     """What is written, where a line may follow the last one at once."""
     monkeypatch.setattr(watching, "SELDOM", 0.0)
     return Said(capsys)
-
-
-def wait_for(said, words, seconds=10.0):
-    began = time.monotonic()
-    while words not in said.now() and time.monotonic() - began < seconds:
-        time.sleep(0.05)
-    assert words in said.text
 
 
 def test_the_time_left_does_not_count_a_start_as_speed(monkeypatch):
@@ -63,24 +63,26 @@ def test_a_run_says_what_it_does(tmp_path, said):
 
     def listen(progress):
         if progress.step == 10:
-            wait_for(said, "point-diffusion 10/40")
+            assert said.comes_to("point-diffusion 10/40")
         if progress.step == 40:
-            wait_for(said, "point-diffusion: trained; measuring and drawing")
+            assert said.comes_to("point-diffusion: trained; measuring and drawing")
 
     with watching_run([run]):
-        wait_for(said, "point-diffusion: starting …")
+        assert said.comes_to("point-diffusion: starting …")
         run.execute(None, listen, figures=False)
 
 
 def test_many_runs_say_how_many_have_come_through(tmp_path, said):
     runs = [Run(STUDY, tmp_path), Run(PointDiffusion.preset("tiny", seed=1), tmp_path)]
+
+    def listen(progress):
+        assert said.comes_to("0 of 2 runs done · point-diffusion 10/40")
+
     with watching_many(runs, "training") as one_more:
-        wait_for(said, "training: 0 of 2 runs done")
-        runs[0].execute(
-            None, lambda progress: wait_for(said, "0 of 2 runs done · point-diffusion 10/40"), figures=False
-        )
+        assert said.comes_to("training: 0 of 2 runs done")
+        runs[0].execute(None, listen, figures=False)
         one_more()
-        wait_for(said, "training: 1 of 2 runs done")
+        assert said.comes_to("training: 1 of 2 runs done")
 
 
 def test_a_line_is_not_said_twice(said):

@@ -10,8 +10,8 @@ from ray import tune
 from cluster.files import read_json
 from cluster.lease import Lease
 from cluster.run import Run
-from cluster.sweep_record import digits
 from genlib import InputError, PointDiffusion
+from genlib.settings import digits
 from tuning.engine import run_sweep
 from tuning.report import summary
 from tuning.sweep import Placement, Sweep

@@ -16,12 +16,12 @@ from urllib.parse import unquote
 
 from genlib import InputError, Study
 
-SECRET = re.compile(r"passw|pwd|_pass$|token$|secret|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+SECRET = re.compile(r"passw|_pwd$|_pass$|token$|secret|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 """Names of settings whose values are secrets."""
 PLACES = ("_PATH", "_FILE", "_DIR", "_URI", "_URL", "_MODE", "_NAME", "_ID")
 """Ends of names whose values only say where something is."""
 SHORTEST = 6
-"""Characters below which a value may be a common word, and is left alone; so are numbers."""
+"""Characters below which a value may be a common word, and is left alone; so are numbers, and files that are there."""
 
 # A path library makes one slash of two; a port with a path behind it is no password.
 AFTER = r"(://|(?<=http):/|(?<=https):/)"
@@ -101,7 +101,11 @@ def _values() -> list[str]:
     values = {
         value
         for name, value in os.environ.items()
-        if SECRET.search(name) and not name.upper().endswith(PLACES) and len(value) >= SHORTEST and not value.isdigit()
+        if SECRET.search(name)
+        and not name.upper().endswith(PLACES)
+        and len(value) >= SHORTEST
+        and not value.isdigit()
+        and not os.path.exists(value)
     }
     for address in (value for value in os.environ.values() if "://" in value):
         for match in USER_AND_PASSWORD.finditer(address):

@@ -75,9 +75,14 @@ def test_what_the_environment_calls_a_secret_is_one_wherever_it_stands(monkeypat
     monkeypatch.setenv("DATABASE", "postgresql://me:quite%2Fsecret@host/db")
     monkeypatch.setenv("MAX_OUTPUT_TOKENS", "100000")
     monkeypatch.setenv("PIN_SECRET", "123456")
+    monkeypatch.setenv("PWD", "/home/me/work")
+    monkeypatch.setenv("OLDPWD", "/home/me/before")
+    monkeypatch.setenv("MY_APPLICATION_CREDENTIALS", __file__)
     monkeypatch.setenv("MYSQL_PWD", "hunter3hunter3")
     assert scrubbed("hunter2hunter2 /home/me/token quite/secret quite%2Fsecret") == "… /home/me/token … …"
     assert scrubbed("hunter3hunter3 100000 123456") == "… 100000 123456"
+    here = f"/home/me/work /home/me/before {__file__}"
+    assert scrubbed(here) == here
 
 
 def test_a_field_that_holds_a_password_is_refused(tmp_path):

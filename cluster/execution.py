@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 
+from cluster.directory import DRIVER, read_result
 from cluster.evaluations import read_evaluation
-from cluster.files import RunFailed
+from cluster.files import RunFailed, Stopped
+from cluster.lease import Fenced, Held, wait_for_lapse
 from cluster.needs import lending_from, train_needs
 from cluster.run import Listener, Run
 from cluster.workers import Workers, execute_with_workers
@@ -42,3 +45,22 @@ def execute(
     if not evaluation:
         return [run.result().metrics]
     return [read_evaluation(run.evaluation_folder(look)) or {} for look in looks]
+
+
+def do_first(runs: Sequence[Run], do: Callable[[Run], Any]) -> None:
+    """Do runs that another one passes through, each once: one that somebody has begun is waited for.
+
+    What fails has failed for itself; who comes after it starts from where it got to.
+    """
+    for run in runs:
+        while read_result(run.path).status not in ("FINISHED", "FAILED"):
+            for folder in ("lease", DRIVER):
+                wait_for_lapse(run.path / folder)
+            try:
+                with suppress(Held, Fenced):
+                    do(run)
+            except Stopped:
+                raise
+            except Exception:
+                if read_result(run.path).status != "FAILED":
+                    raise

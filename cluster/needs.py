@@ -34,13 +34,17 @@ def train_needs(studies: Iterable[Study[Any]], storage: Path, *, evaluated: bool
     """Train what these studies need, in the same storage; what is there already is shared."""
     with lending_from(storage):
         for need in needs_of(studies, evaluated=evaluated):
-            _trained(need, storage)
+            train_need(Run(need, storage))
 
 
-def _trained(study: Study[Any], storage: Path) -> Run:
-    """A study's finished run: it was there, or is trained now, here or by another process that needs it too."""
-    run = Run(study, storage)
-    while run.known((), figures=False) is None:
+def is_trained(run: Run) -> bool:
+    """Whether a run has its model, whole."""
+    return run.known((), figures=False) is not None
+
+
+def train_need(run: Run) -> Run:
+    """A finished run: it was there, or is trained now, here or by another process that needs it too."""
+    while not is_trained(run):
         for folder in ("lease", DRIVER):
             wait_for_lapse(run.path / folder)
         with suppress(Held), torch.enable_grad(), torch.device("cpu"), one_thread():
@@ -55,7 +59,7 @@ def lending_from(storage: Path) -> Iterator[None]:
 
     def lend(study: Study[Any]) -> Any:
         if study not in lent:
-            lent[study] = open_run(_trained(study, storage).path).model
+            lent[study] = open_run(train_need(Run(study, storage)).path).model
         return lent[study]
 
     with lending(lend):

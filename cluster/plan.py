@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 import genlib
+from cluster.courses import saved_updates
 from cluster.record import ROOT
 from cluster.workers import Workers
 from genlib import InputError, Launch, Study
@@ -22,6 +23,20 @@ PROBE = 1.0
 """Seconds that a probe takes, about."""
 LARGEST_UPLOAD = 100 * 2**20
 """Bytes that Ray's dashboard takes as a working directory."""
+
+
+class Shared(NamedTuple):
+    """Runs that pass through shorter ones, and how many of all updates need not be computed again for that."""
+
+    runs: int = 0
+    saved: int = 0
+    updates: int = 0
+
+    @classmethod
+    def of(cls, studies: Sequence[Study[Any]]) -> Shared:
+        """What some studies share."""
+        saved = saved_updates(studies)
+        return cls(len(saved), sum(saved.values()), sum(study.steps for study in dict.fromkeys(studies)))
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,8 @@ class Plan:
     """Seconds of training, one run after the other."""
     needs: tuple[str, ...] = ()
     """Studies that are trained first where the storage has none yet: the runs work with their models."""
+    shared: Shared = Shared()
+    """What runs have in common with shorter ones."""
 
     @property
     def at_once(self) -> int:
@@ -62,9 +79,17 @@ class Plan:
         size = upload_bytes()
         large = "; too large for `ray job submit`, which takes 100 MiB" if size > LARGEST_UPLOAD else ""
         first = [f"first:    {', '.join(self.needs)}, where the storage has none yet"] if self.needs else []
+        passing = []
+        if self.shared.runs:
+            many = "runs pass" if self.shared.runs > 1 else "run passes"
+            passing = [
+                f"shared:   {self.shared.runs} {many} through shorter ones, which saves "
+                f"{self.shared.saved:,} of {self.shared.updates:,} updates"
+            ]
         return [
             *first,
             f"runs:     {self.runs}, each evaluated {self.looks} time{'s' * (self.looks != 1)}",
+            *passing,
             f"each:     {each}",
             f"there is: {self.have['CPU']:g} CPUs, {self.have['GPU']:g} GPUs: {self.at_once} at once",
             f"training: about {words(self.seconds / max(1, self.at_once))} "
@@ -128,6 +153,7 @@ def bytes_in_words(amount: float) -> str:
 def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
     """Seconds to train all of these studies, estimated from a few updates of some of them."""
     rates: dict[tuple[Any, ...], float] = {}
+    saved = saved_updates(studies)
     total = 0.0
     for study in studies:
         shape = tuple(
@@ -136,7 +162,7 @@ def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
         if shape not in rates and len(rates) < 4:
             with lending(untrained):
                 rates[shape] = _seconds_per_update(study, launch)
-        total += study.steps * rates.get(shape, max(rates.values()))
+        total += (study.steps - saved.get(study, 0)) * rates.get(shape, max(rates.values()))
     return total
 
 

@@ -37,6 +37,7 @@ def describe(study: Study[Any]) -> dict[str, Any]:
         "fields": study.fields(),
         "epochs": study.epochs,
         "key": study.key(),
+        "course": study.course(),
         "own": own._asdict() if own else None,
         "born": time.time(),
         "source": source_hash(),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster.courses import sign_in
 from cluster.directory import DRIVER, Result, has_writer, read_result
 from cluster.evaluations import evaluate, evaluation_key, looks_of, read_evaluation
 from cluster.files import (
@@ -219,6 +220,8 @@ class Run:
         refused = False
         try:
             keep_record(self.path, self.study, self.key, self.origin and self.origin.described(), self.note)
+            if self.origin is None:
+                sign_in(self.storage, self.path, self.study)
             lease.keep(SystemLog(self.path / "system" / f"{lease.epoch:08d}.jsonl").look)
             yield lease
         except Fenced:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import genlib
+from cluster.courses import furthest_state
 from cluster.directory import open_study
 from cluster.files import set_aside, storage_failures
 from cluster.journal import copy_rows, is_damaged, read_history, read_rows, read_segments
@@ -43,7 +44,8 @@ class States:
         self._best: tuple[float, int] | None = None
 
     def newest(self, launch: Launch) -> genlib.State:
-        """The newest whole checkpoint's state that the journal reaches; else the origin's; else a new one.
+        """The newest whole checkpoint's state that the journal reaches; else the origin's, or the furthest one that
+        another run of the same course has on file; else a new one.
 
         Damaged checkpoints are set aside, with a note.
         """
@@ -59,7 +61,22 @@ class States:
                 return state
             self.note(f"the journal ends at step {reached}, before {path.name}: these steps are computed again.")
             set_aside(path)
-        return self._of_origin(launch) if self.origin else genlib.start(self.study, launch)
+        if self.origin:
+            return self._of_origin(launch)
+        return self._passed(launch, reached if rows else self.study.steps) or genlib.start(self.study, launch)
+
+    def _passed(self, launch: Launch, upto: int) -> genlib.State | None:
+        """The furthest state of another run that this one goes through: it is kept, with the journal up to it, as if
+        this run had been there itself.
+        """
+        found = furthest_state(self.path.parents[1], self.study, launch, besides=self.path, upto=upto)
+        if found is None:
+            return None
+        copy_rows(found.path / "journal", self.path / "journal", upto=found.state.step)
+        with storage_failures(self.path):
+            save_checkpoint(self.path / "checkpoints", self.study, found.state)
+        self.note(f"{self.path} takes its first {found.state.step:,} updates from {found.path}, bit for bit.")
+        return found.state
 
     def _last_due(self, step: int) -> int:
         """The last update up to this one that the journal has a row of."""

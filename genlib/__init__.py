@@ -29,6 +29,7 @@ from genlib.studies.flow_matching.study import FlowMatching
 from genlib.studies.point_diffusion.study import PointDiffusion
 from genlib.studies.spiral_diffusion.study import SpiralDiffusion
 from genlib.studies.tiny_gpt.study import TinyGPT
+from genlib.studies.vicreg.study import VICReg
 from genlib.study import Data, Evaluation, Loss, Study, setting
 from genlib.trained import Trained
 from genlib.training import Launch, Progress, start, train
@@ -65,6 +66,7 @@ __all__ = [
     "Study",
     "TinyGPT",
     "Trained",
+    "VICReg",
     "Views",
     "checkpoints",
     "find_study",

@@ -29,6 +29,7 @@ from genlib.studies.flow_matching.study import FlowMatching
 from genlib.studies.point_diffusion.study import PointDiffusion
 from genlib.studies.spiral_diffusion.study import SpiralDiffusion
 from genlib.studies.tiny_gpt.study import TinyGPT
+from genlib.studies.vicreg.study import VICReg
 from genlib.study import Study
 
 
@@ -106,6 +107,12 @@ def _tiny_gpt() -> Views:
     return Views(figures.draw, claims.CLAIMS)
 
 
+def _vicreg() -> Views:
+    from genlib.studies.vicreg import claims, figures
+
+    return Views(figures.draw, claims.CLAIMS)
+
+
 CATALOGUE = (
     Entry(PointDiffusion, _point_diffusion),
     Entry(SpiralDiffusion, _spiral_diffusion),
@@ -116,6 +123,7 @@ CATALOGUE = (
     Entry(JointVAE, _joint_vae),
     Entry(ColourTransfer, _colour_transfer),
     Entry(TinyGPT, _tiny_gpt),
+    Entry(VICReg, _vicreg),
     Entry(DigitJudge, _losses),
 )
 STUDIES = tuple(entry.study for entry in CATALOGUE)

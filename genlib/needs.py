@@ -57,6 +57,11 @@ def untrained(study: Study[Any]) -> Any:
     return study.model().eval().requires_grad_(False)
 
 
+def lends_stand_ins() -> bool:
+    """Whether models are lent before their first update, because only shapes matter."""
+    return _lender.get() is untrained
+
+
 @cache
 def kept(study: Study[Any]) -> Any:
     """The trained model, kept in the data folder (in the home where that may only be read); trained on first use."""

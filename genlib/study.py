@@ -24,6 +24,8 @@ from genlib.errors import InputError
 from genlib.settings import coerce, is_evaluation, refuse_unknown, setting
 
 Model = TypeVar("Model", bound=nn.Module)
+UPDATE = ("data", "batch", "model", "loss", "optimizer", "learning_rate_factor")
+"""Methods that decide what an update does."""
 Tensors = dict[str, Tensor]
 
 
@@ -63,6 +65,10 @@ class Study(Generic[Model]):
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("loss", "min")
     """The metric that sweeps and early stopping look at, and its direction."""
 
+    steady: ClassVar[bool] = False
+    """Whether an update is the same however many are to come, but for the learning rate. Of two runs that differ in
+    `steps` alone the longer then goes through the states of the shorter, and where both are wanted it takes them."""
+
     seed: int = setting(0, low=0)
     """Seed of everything random: weights, data, batches, noise."""
     steps: int = setting(2_000, low=1)
@@ -85,6 +91,12 @@ class Study(Generic[Model]):
     """Number of updates between reports of the losses, which are means over these updates."""
     validate_every: int = setting(500, low=1)
     """Number of updates between validations; the last update is always validated."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have a class that changes what an update does say again whether it is steady."""
+        super().__init_subclass__(**kwargs)
+        if "steady" not in cls.__dict__ and any(name in cls.__dict__ for name in UPDATE):
+            cls.steady = False
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
         refuse_unknown(cls, given)
@@ -222,6 +234,22 @@ class Study(Generic[Model]):
         # 0.4.0 hashed the place of the file. Its form, made of the name alone, is kept: runs of 0.4.0 keep their keys.
         place = f"genlib.studies.{self.title().replace('-', '_')}:{type(self).__name__}"
         return hashlib.sha256(json.dumps(self.identity() | {"study": place}, sort_keys=True).encode()).hexdigest()[:12]
+
+    def course(self) -> str | None:
+        """A short hash of all that decides the updates but their number; None where the number decides them too.
+
+        Example:
+            >>> from genlib import PointDiffusion
+            >>> PointDiffusion(steps=10).course() == PointDiffusion(steps=20).course()
+            True
+            >>> PointDiffusion(learning_rate_schedule="cosine").course() is None
+            True
+        """
+        if not self.steady or self.learning_rate_schedule != "constant":
+            return None
+        identity = self.identity()
+        del identity["fields"]["steps"]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
     def fields(self) -> dict[str, Any]:
         """Every field and its value, ready for JSON; `type(study)(**fields)` is the same study."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
+from cluster.courses import passed_by, saved_updates
 from cluster.directory import open_run, read_result
-from cluster.needs import lending_from, train_needs
+from cluster.execution import do_first
+from cluster.needs import lending_from, needs_of, train_needs
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan
 from cluster.run import Run
@@ -27,7 +30,7 @@ from genlib.own import refuse_while_importing
 from tuning.driver import Driver, Setting
 from tuning.space import training_axes
 from tuning.sweep import Placement, Sweep, Swept, check
-from tuning.trial import execute_trial
+from tuning.trial import do, execute_trial
 
 
 def run_sweep(
@@ -52,9 +55,6 @@ def run_sweep(
         on_stop(driver.settle),  # after Ray, which sets a handler of its own
     ):
         probe_storage(placement.storage)
-        driver.doing = "training what the runs need"
-        train_needs(sweep.studies(), placement.storage, evaluated=sweep.evaluates)
-        driver.doing = ""
         _search(driver)
         _confirm(driver)
         _draw(driver)
@@ -127,15 +127,38 @@ def _drawn(parcel: Parcel) -> str:
 
 
 def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool = True) -> None:
-    """Run these settings, each under its seed, in this order."""
+    """Run these settings, each under its seed, in this order; but shorter runs before the longer ones that pass
+    through them.
+    """
     for setting, seed in pairs:
         driver.add(setting, seed)
+    studies = {number: driver.sweep.with_setting(*pair) for number, pair in enumerate(pairs)}
+    if saved_updates(studies.values()):
+        pairs = [pairs[number] for number in sorted(studies, key=lambda number: studies[number].steps)]
+    _train_needs(driver, list(studies.values()))
     numbered = {str(number): run for number, run in enumerate(pairs)}
     _fit(driver, {"run": tune.grid_search(list(numbered))}, numbered, None, len(pairs), stopping)
 
 
+def _train_needs(driver: Driver, studies: Sequence[Study[Any]]) -> None:
+    """Train what these studies need, after those runs of the sweep that the needed ones pass through."""
+    sweep, placement = driver.sweep, driver.placement
+    looked = [study.with_fields(look) for study in studies for look in sweep.looks]
+    needs = needs_of(looked, evaluated=sweep.evaluates)
+    if not needs:
+        return
+    driver.doing = "training what the runs need"
+    if sweep.stopping == "none":
+        for need in needs:
+            passed = [Run(study, placement.storage, sweep=sweep.slug) for study in passed_by(need, studies)]
+            do_first(passed, partial(do, sweep=sweep, placement=placement))
+    train_needs(looked, placement.storage, evaluated=sweep.evaluates)
+    driver.doing = ""
+
+
 def _tune_by_optuna(driver: Driver) -> None:
     """Let Optuna propose settings, after those that an earlier driver of this sweep was given."""
+    _train_needs(driver, driver.sweep.studies())
     try:
         import optuna
         from ray.tune.search.optuna import OptunaSearch

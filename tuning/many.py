@@ -11,19 +11,31 @@ from typing import Any, NamedTuple
 
 import ray
 
+from cluster.courses import passed_by
 from cluster.files import RunFailed, Stopped
 from cluster.lease import Lease, exit_when_lapsed, wait_for_lapse
-from cluster.needs import lending_from, needs_of, train_needs
+from cluster.needs import is_trained, lending_from, needs_of, train_need
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan
 from cluster.run import Run
 from cluster.session import available, probe_storage, ray_session
-from cluster.stopping import held_here, on_stop, stop_runs
+from cluster.stopping import on_stop, stop_runs
 from cluster.storage import open_storage
 from cluster.workers import Workers
 from genlib import Study
 from genlib.own import importable, refuse_while_importing
 from tuning.folder import SweepFolder
+
+
+class Task(NamedTuple):
+    """A run to be done, and what comes before it."""
+
+    run: Run
+    work: Callable[[Run], Any]
+    after: frozenset[Path]
+    """Directories of the runs whose models it needs, or whose states it passes through."""
+    is_wanted: bool = True
+    """Whether it was asked for; else others need its model."""
 
 
 class Done(NamedTuple):
@@ -58,12 +70,10 @@ def run_many(
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
     storage = open_storage(Path(storage).absolute())
     runs = {study: Run(study, storage, sweep=gathered.path.name if gathered else None) for study in distinct}
-
-    running: dict[Any, Study[Any]] = {}
+    running: dict[Any, Task] = {}
 
     def settle(name: str) -> None:
-        needs = [Run(need, storage) for need in needs_of(distinct, evaluated=evaluated)]
-        stop_runs([*held_here(needs), *(runs[study] for study in list(running.values()))], name)
+        stop_runs([task.run for task in list(running.values())], name)
         if gathered:
             gathered.settle(name)
 
@@ -73,28 +83,48 @@ def run_many(
         _driving(storage) as driver,
     ):
         probe_storage(storage)
-        train_needs(distinct, storage, evaluated=evaluated)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
-        waiting, stopped = distinct[::-1], list[Study[Any]]()
+        waiting, stopped = _tasks(runs, work, storage, evaluated=evaluated), list[Task]()
         while waiting or running:
-            while waiting and len(running) < at_once:
-                study = waiting.pop()
+            unfinished = {task.run.path for task in (*waiting, *running.values(), *stopped)}
+            ready = [task for task in waiting if not task.after & unfinished]
+            for task in ready[: at_once - len(running)]:
+                waiting.remove(task)
                 needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
-                running[_work.options(**needs).remote(pack((runs[study], work)), str(driver))] = study
-            (ready, *_), _ = ray.wait(list(running), num_returns=1)
-            study = running.pop(ready)
+                running[_work.options(**needs).remote(pack((task.run, task.work)), str(driver))] = task
+            if not running:
+                break  # the others wait for some that were stopped
+            (done, *_), _ = ray.wait(list(running), num_returns=1)
+            task = running.pop(done)
             try:
-                value, was_stopped = ray.get(ready)
+                value, was_stopped = ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None  # the sentence itself, not the remote traceback
             except ray.exceptions.RayError as error:
-                raise RunFailed(f"the process of {runs[study].path} died (memory?): {error}") from error
+                raise RunFailed(f"the process of {task.run.path} died (memory?): {error}") from error
             if was_stopped:  # it was asked to, and so is this process, which waits for the others
-                stopped.append(study)
-                continue
-            yield Done(study, runs[study].path, value)
+                stopped.append(task)
+            elif task.is_wanted:
+                yield Done(task.run.study, task.run.path, value)
         if stopped:
             raise Stopped(f"{len(stopped)} runs were asked to stop, and kept their states: the same command goes on")
+
+
+def _tasks(runs: dict[Study[Any], Run], work: Callable[[Run], Any], storage: Path, *, evaluated: bool) -> list[Task]:
+    """The runs that are wanted, after those whose models they need and that are neither wanted nor there."""
+    needed = {study: [Run(need, storage) for need in needs_of([study], evaluated=evaluated)] for study in runs}
+    extra = {run.path: run for needs in needed.values() for run in needs}
+    for run in runs.values():
+        extra.pop(run.path, None)
+    tasks = [Task(run, train_need, _before(run, runs), False) for run in extra.values() if not is_trained(run)]
+    wanted = [Task(run, work, _before(run, runs) | {need.path for need in needed[one]}) for one, run in runs.items()]
+    there = {task.run.path for task in (*tasks, *wanted)}
+    return [task._replace(after=task.after & there) for task in (*tasks, *wanted)]
+
+
+def _before(run: Run, runs: dict[Study[Any], Run]) -> frozenset[Path]:
+    """The runs whose states a run passes through."""
+    return frozenset(runs[study].path for study in passed_by(run.study, runs)) - {run.path}
 
 
 @contextmanager

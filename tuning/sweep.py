@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from cluster.directory import Result
 from cluster.needs import needs_of
-from cluster.plan import Plan, probe, refuse_too_large
+from cluster.plan import Plan, Shared, probe, refuse_too_large
 from cluster.secrets import refuse_secrets
 from cluster.session import available
 from cluster.storage import refuse_unusable_storage
@@ -126,6 +126,10 @@ class Sweep:
         first = self.seeds[0] if seed is None else seed
         return self.study.with_fields(setting | self.looks[0] | {"seed": first})
 
+    def trained(self, seed: int | None = None) -> list[Study[Any]]:
+        """Every study to train that is known beforehand, under a seed (the first one)."""
+        return [self.with_setting(setting, seed) for setting in self.settings()]
+
     def studies(self) -> list[Study[Any]]:
         """Every study to train that is known beforehand, under the first seed, with every one of its looks."""
         known = self.settings() or [{}]
@@ -191,10 +195,12 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
     studies = [sweep.with_setting(setting) for setting in known]
     per_seed = probe(studies)
     more = len(sweep.seeds) - 1
+    seeds = sweep.seeds[:1] if sweep.confirm else sweep.seeds
+    shared = Shared.of([study for seed in seeds for study in sweep.trained(seed)])
     seconds = per_seed * (1 + more * confirmed / max(1, len(known)))
     runs = len(known) + more * confirmed
     needed = [study.title() for study in needs_of(sweep.studies(), evaluated=sweep.evaluates)]
-    return Plan(runs, len(sweep.looks), placement.workers, have, seconds, tuple(needed)).check()
+    return Plan(runs, len(sweep.looks), placement.workers, have, seconds, tuple(needed), shared).check()
 
 
 def check(sweep: Sweep, placement: Placement) -> None:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from cluster.courses import passed_by
 from cluster.directory import read_result
-from cluster.execution import execute
+from cluster.execution import do_first, execute
 from cluster.files import Stopped
 from cluster.lease import Fenced, Held, exit_when_lapsed, wait_for_lapse
-from cluster.run import Run
+from cluster.run import Listener, Run
 from genlib import Progress, Study
 from tuning.sweep import Placement, Sweep
+
+
+def do(run: Run, listener: Listener | None = None, *, sweep: Sweep, placement: Placement) -> list[dict[str, float]]:
+    """Train and evaluate one run as the sweep wants it; returns the metrics of every look."""
+    looks = [replace(run.study, **look) for look in sweep.looks]
+    how: dict[str, Any] = {"device": placement.device, "any_device": placement.any_device}
+    return execute(run, placement.workers, listener, looks=looks, evaluation=sweep.evaluates, **how)
 
 
 def execute_trial(
@@ -26,8 +35,11 @@ def execute_trial(
 ) -> dict[str, Any]:
     """Do one run; returns the value it reached, or nothing where it reached none: a failure is recorded, not raised."""
     folder = placement.storage / sweep.slug
-    run = Run(study, placement.storage, sweep=sweep.slug)
-    views = [replace(study, **look) for look in sweep.looks]
+    run, *passed = (
+        Run(one, placement.storage, sweep=sweep.slug)
+        # Runs that are stopped early have to tell of it themselves, so their own trials do them.
+        for one in (study, *(passed_by(study, sweep.trained(study.seed)) if sweep.stopping == "none" else ()))
+    )
     objective = study.objective[0]
 
     def listen(progress: Progress) -> None:
@@ -41,14 +53,12 @@ def execute_trial(
         if stopped:
             return {}
         try:
+            do_first(passed, partial(do, sweep=sweep, placement=placement))
             while True:
                 # An orphan of an earlier driver ends by itself; another trial with the same setting does the work.
                 wait_for_lapse(run.path / "lease")
                 try:
-                    metrics = execute(
-                        run, placement.workers, listen, device=placement.device, looks=views,
-                        evaluation=sweep.evaluates, any_device=placement.any_device,
-                    )  # fmt: skip
+                    metrics = do(run, listen, sweep=sweep, placement=placement)
                     break
                 except Held:
                     continue

@@ -40,7 +40,7 @@ def sheet(images: Pictures, columns: int, *, gap: int = 2, between: int = 0) -> 
     return canvas
 
 
-def _bare(axes: Axes, picture: UInt8[np.ndarray, "H W 3"]) -> None:
+def show_bare(axes: Axes, picture: UInt8[np.ndarray, "H W 3"]) -> None:
     """A picture without any frame."""
     axes.imshow(picture, interpolation="nearest")
     axes.set_xticks([])
@@ -56,7 +56,7 @@ def sheets(parts: Mapping[str, Pictures], *, columns: int, across: int = 3, side
     height = max(-(-len(images) // columns) for images in parts.values()) / columns * side
     figure, axes = panels(rows, min(across, len(parts)), size=(side, height + 0.35))
     for ax, (title, images) in zip(axes, parts.items(), strict=False):
-        _bare(ax, sheet(images, columns))
+        show_bare(ax, sheet(images, columns))
         ax.set_title(title)
     for ax in axes[len(parts) :]:
         ax.set_visible(False)
@@ -76,7 +76,7 @@ def named_rows(parts: Mapping[str, Pictures], *, title: str, side: float = 0.62)
     width = side * columns
     height = width * canvas.shape[0] / canvas.shape[1]  # with less the layout would misjudge the names' room
     figure, axes = panels(1, 1, size=(width + 0.085 * max(map(len, parts)) + 0.2, height + 0.4))
-    _bare(axes[0], canvas)
+    show_bare(axes[0], canvas)
     axes[0].set_yticks([(k + 0.5) * pitch - (gap + between) / 2 for k in range(len(parts))], list(parts))
     axes[0].tick_params(axis="y", length=0)
     axes[0].set_anchor("E")  # what the aspect leaves over is the names'

@@ -53,11 +53,15 @@ class ImageSet:
 
     The set is read, and its files are verified, when the first image is asked for.
 
+    Arguments:
+        files: number of CIFAR-10's five training files to use, from the first; other sets are read whole.
+
     Raises:
         InputError: its files are missing or damaged and cannot be had; the message says which files go where.
     """
 
     name: ImageName
+    files: int = 5
 
     @property
     def train(self) -> Labelled:
@@ -72,7 +76,7 @@ class ImageSet:
     @cached_property
     def _content(self) -> tuple[Labelled, Labelled]:
         with torch.device("cpu"):
-            return READERS[self.name]()
+            return _cifar10(self.files) if self.name == "cifar10" else READERS[self.name]()
 
     @cached_property
     def order(self) -> dict[Part, Int64[Tensor, " n"]]:
@@ -93,7 +97,8 @@ class ImageSet:
     @property
     def checksums(self) -> dict[str, str]:
         """The published checksums of the files, known without reading them; empty for digits, which need no file."""
-        return {source.path: f"md5:{source.md5}" for source in SOURCES.get(self.name, {}).values()}
+        sources = _cifar10_files(self.files) if self.name == "cifar10" else SOURCES.get(self.name, {}).values()
+        return {source.path: f"md5:{source.md5}" for source in sources}
 
 
 def _idx(folder: str, addresses: tuple[str, ...], files: dict[str, tuple[int, str]]) -> dict[str, Source]:
@@ -145,10 +150,23 @@ CIFAR10_ARCHIVE = Source(
 SOURCES: dict[str, dict[str, Source]] = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10}
 
 
+def class_names(name: ImageName) -> tuple[str, ...]:
+    """The names of a data set's classes, in the order of their numbers."""
+    return CLASS_NAMES.get(name, tuple("0123456789"))
+
+
+CLASS_NAMES: dict[ImageName, tuple[str, ...]] = {
+    "cifar10": ("aeroplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "lorry"),
+    "fashion_mnist": (
+        "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "trainer", "bag", "ankle boot",
+    ),
+}  # fmt: skip
+
+
 @cache
-def images(name: ImageName) -> ImageSet:
-    """A data set by its name; read at most once per process."""
-    return ImageSet(name)
+def images(name: ImageName, files: int = 5) -> ImageSet:
+    """A data set by its name, CIFAR-10 perhaps in part; read at most once per process."""
+    return ImageSet(name, files)
 
 
 def _idx_images(sources: dict[str, Source]) -> tuple[Labelled, Labelled]:
@@ -166,23 +184,33 @@ def _fetched(sources: Iterable[Source]) -> list[Path]:
         raise InputError(f"{error}{also}") from error
 
 
-def _cifar10() -> tuple[Labelled, Labelled]:
-    if not all((data_folder() / source.path).exists() for source in CIFAR10.values()):
-        _unpack_cifar10()
-    *train, test = (read_batch(fetch(source)) for source in CIFAR10.values())
+def _cifar10_files(files: int) -> list[Source]:
+    """The first training files, and the test file."""
+    *train, test = CIFAR10.values()
+    return [*train[:files], test]
+
+
+def _cifar10(files: int = 5) -> tuple[Labelled, Labelled]:
+    sources = _cifar10_files(files)
+    missing = [source.path for source in sources if not (data_folder() / source.path).exists()]
+    if missing:
+        _unpack_cifar10(missing)
+    *train, test = (read_batch(fetch(source)) for source in sources)
     pixels, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
     return _labelled(pixels, labels), _labelled(*test)
 
 
-def _unpack_cifar10() -> None:
+def _unpack_cifar10(missing: list[str]) -> None:
     """Unpack missing batches from the archive they come in; each is verified by itself when it is read."""
     import tarfile
 
-    missing = [source.path for source in CIFAR10.values() if not (data_folder() / source.path).exists()]
     try:
         archive = fetch(CIFAR10_ARCHIVE)
     except InputError as error:
-        raise InputError(f"{', '.join(missing)} missing from {data_folder()}; {error}") from error
+        there = [(data_folder() / source.path).exists() for source in CIFAR10.values()]
+        first = there.index(False)
+        fewer = f" To train on the first {first} files, say so: --training-files {first}." if first and there[5] else ""
+        raise InputError(f"{', '.join(missing)} missing from {data_folder()}; {error}{fewer}") from error
     with tarfile.open(archive) as content:
         for path in missing:
             member = content.extractfile(path)

@@ -52,6 +52,7 @@ class Code(NamedTuple):
 class Autoencoder(DigitStudy[VAE]):
     """A variational autoencoder of digits. A kind answers `code` and, where draws are relaxed, `temperature`."""
 
+    steady: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
     steps: int = setting(14_063, low=1)

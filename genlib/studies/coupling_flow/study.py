@@ -25,6 +25,7 @@ from genlib.study import Evaluation, Loss, Tensors, setting
 class CouplingFlow(PointStudy[CouplingLayers]):
     """A normalising flow of couplings on a density in the plane whose truth is known."""
 
+    steady: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
     steps: int = setting(5_000, low=1)

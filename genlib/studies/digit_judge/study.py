@@ -25,6 +25,7 @@ from genlib.study import Data, Evaluation, Loss, Tensors, setting
 class DigitJudge(DigitStudy[Classifier]):
     """A convolutional classifier of grey digits."""
 
+    steady: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/accuracy", "max")
 
     steps: int = setting(6_000, low=1)

@@ -27,6 +27,7 @@ from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 class SpiralDiffusion(Study[nn.Module]):
     """Discrete DDPM on the noisy spiral, standardised."""
 
+    steady: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(20_000, low=1)

@@ -31,6 +31,7 @@ CHUNK = 64
 class TinyGPT(Study[Decoder]):
     """A decoder of text, by next-token prediction."""
 
+    steady: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/nats_per_char", "min")
 
     steps: int = setting(1_000, low=1)

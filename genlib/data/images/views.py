@@ -1,0 +1,167 @@
+"""Random views of images: crops, flips, colour jitter, grey, solarisation and blur, for a whole batch at once.
+
+Everything is tensor code on the images' device; each image has its own random numbers. The formulas are torchvision's
+(which applies them image by image), with two differences: the four parts of the jitter come in a fixed order, and a
+blur renormalises its kernel at the border instead of mirroring the image there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from genlib.draws import Draws
+
+Images = Float[Tensor, "n 3 h w"]
+TRIES = 10
+"""Boxes that are proposed for a crop; where none fits, the whole image is taken."""
+GREY = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in the brightness of a colour."""
+
+
+def views(
+    x: UInt8[Tensor, "n c h w"],
+    draws: Draws,
+    *,
+    size: int,
+    least_area: float = 0.2,
+    flip: float = 0.5,
+    jitter: float = 0.8,
+    strengths: tuple[float, ...] = (0.4, 0.4, 0.2, 0.1),
+    grey: float = 0.2,
+    solarise: float = 0.0,
+    blur: float = 0.0,
+) -> Float[Tensor, "n 3 size size"]:
+    """One random view of every image, in [0, 1].
+
+    Arguments:
+        size: height and width of the views.
+        least_area: smallest share of the image's area that a crop keeps; the largest is all of it.
+        flip, jitter, grey, solarise, blur: probability of each change.
+        strengths: largest change of brightness, contrast, saturation (as shares) and hue (in turns).
+
+    Example:
+        >>> images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        >>> views(images, Draws(0, "views"), size=24).shape
+        torch.Size([2, 3, 24, 24])
+    """
+    n, _, height, width = x.shape
+    chance = draws.uniform(n * draws.world, 5)
+    boxes = crop_boxes(draws, n, height, width, least_area)
+    y = cropped(x, boxes, size, chance[:, 0] < flip).expand(-1, 3, -1, -1)
+    if jitter:
+        spread = y.new_tensor(strengths)
+        change = (2 * draws.uniform(n * draws.world, 4) - 1) * spread * (chance[:, 1:2] < jitter)
+        y = jittered(y, change)
+    if grey:
+        y = torch.where(_each(chance[:, 2] < grey), brightness(y), y)
+    if blur:
+        sigma = 0.1 + 1.9 * draws.uniform(n * draws.world)
+        y = torch.where(_each(chance[:, 3] < blur), blurred(y, sigma), y)
+    if solarise:
+        y = torch.where(_each(chance[:, 4] < solarise) & (y >= 0.5), 1 - y, y)
+    return y
+
+
+def crop_boxes(draws: Draws, n: int, height: int, width: int, least_area: float) -> Int64[Tensor, "n 4"]:
+    """Boxes of random area and of aspect 3:4 to 4:3, as top, left, height, width in pixels."""
+    u = draws.uniform(n * draws.world, 2, TRIES)
+    area = (least_area + (1 - least_area) * u[:, 0]) * height * width
+    aspect = torch.exp((2 * u[:, 1] - 1) * math.log(4 / 3))
+    wide, high = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+    fits = (wide <= width) & (high <= height)
+    first = fits.float().argmax(1, keepdim=True)  # the first that fits
+    none = ~fits.any(1)
+    wide = torch.where(none, width, wide.gather(1, first)[:, 0]).clamp_min(1)
+    high = torch.where(none, height, high.gather(1, first)[:, 0]).clamp_min(1)
+    place = draws.uniform(n * draws.world, 2)
+    top = (place[:, 0] * (height - high + 1)).long().clamp(max=height - 1)
+    left = (place[:, 1] * (width - wide + 1)).long().clamp(max=width - 1)
+    return torch.stack((top, left, high, wide), 1)
+
+
+def cropped(
+    x: UInt8[Tensor, "n c h w"], boxes: Int64[Tensor, "n 4"], size: int, flipped: Tensor | None = None
+) -> Float[Tensor, "n c size size"]:
+    """Boxes of images, resized bilinearly with antialiasing, some of them flipped; in [0, 1].
+
+    Both directions are a product with a small matrix per image, so crop, resize and flip cost one pass.
+    """
+    top, left, high, wide = boxes.unbind(1)
+    rows = _resampling(top, high, x.shape[2], size)
+    columns = _resampling(left, wide, x.shape[3], size)
+    if flipped is not None:
+        columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
+    n, c, height, width = x.shape
+    y = torch.bmm(x.to(rows.dtype).div_(255).reshape(n, c * height, width), columns.mT)  # n, c·h, size
+    y = torch.bmm(rows, y.reshape(n, c, height, size).transpose(1, 2).reshape(n, height, c * size))
+    return y.reshape(n, size, c, size).transpose(1, 2)
+
+
+def resized(x: UInt8[Tensor, "n c h w"], size: int) -> Float[Tensor, "n 3 size size"]:
+    """Whole images at another size, in [0, 1]; grey ones in three equal channels."""
+    n, _, height, width = x.shape
+    box = torch.tensor([[0, 0, height, width]], device=x.device).expand(n, 4)
+    return (x / 255 if size == height == width else cropped(x, box, size)).expand(-1, 3, -1, -1)
+
+
+def _resampling(start: Tensor, length: Tensor, whole: int, size: int) -> Float[Tensor, "n size whole"]:
+    """Weights of every input pixel in every output pixel: triangles as wide as an output pixel, or an input one."""
+    scale = (length / size)[:, None, None]
+    centre = (torch.arange(size, device=start.device) + 0.5)[None, :, None] * scale
+    place = torch.arange(whole, device=start.device)[None, None, :] - start[:, None, None]
+    weight = (1 - (place + 0.5 - centre).abs() / scale.clamp_min(1)).clamp_min(0)
+    weight = weight * ((place >= 0) & (place < length[:, None, None]))
+    return weight / weight.sum(2, keepdim=True)
+
+
+def brightness(x: Images) -> Float[Tensor, "n 1 h w"]:
+    """The brightness of every pixel."""
+    red, green, blue = x.unbind(1)
+    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue).unsqueeze(1)
+
+
+def jittered(x: Images, change: Float[Tensor, "n 4"]) -> Images:
+    """Images with other brightness, contrast and saturation, each multiplied by 1 + change, and the hue turned.
+
+    Brightness is a blend with black, contrast with the image's mean grey, saturation with the image in grey.
+    """
+    bright, contrast, saturation = (_each(1 + change[:, k]) for k in range(3))
+    x = (x * bright).clamp_(0, 1)
+    grey = brightness(x).mean((1, 2, 3), keepdim=True)
+    x = (contrast * x + (1 - contrast) * grey).clamp_(0, 1)
+    x = (saturation * x + (1 - saturation) * brightness(x)).clamp_(0, 1)
+    return hue_turned(x, change[:, 3])
+
+
+def hue_turned(x: Images, turns: Float[Tensor, " n"]) -> Images:
+    """Images with every hue moved around the circle, in hue, saturation and value; 0 and 1 turns change nothing."""
+    high, low = x.amax(1), x.amin(1)
+    span = high - low
+    red, green, blue = x.unbind(1)
+    safe = torch.where(span > 0, span, 1)
+    sector = torch.where(
+        red == high,
+        (green - blue) / safe,
+        torch.where(green == high, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sector = sector + 6 * turns[:, None, None]
+    # Each colour is the value, less the span where the hue is far from the colour's own.
+    channels = [((sector + offset) % 6 - 3).abs().sub_(1).clamp_(0, 1) for offset in (0, 4, 2)]
+    return torch.stack([low + span * channel for channel in channels], 1)
+
+
+def blurred(x: Images, sigma: Float[Tensor, " n"]) -> Images:
+    """Images blurred by a Gaussian of their own width, in pixels."""
+    apart = torch.arange(x.shape[3], device=x.device)
+    kernel = torch.exp(-0.5 * ((apart[:, None] - apart) / sigma[:, None, None]).square())
+    kernel = (kernel / kernel.sum(2, keepdim=True)).unsqueeze(1)
+    return kernel @ x @ kernel.mT
+
+
+def _each(values: Tensor) -> Tensor:
+    """A value per image, for every channel and pixel of it."""
+    return values[:, None, None, None]

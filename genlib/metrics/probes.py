@@ -1,0 +1,105 @@
+"""What frozen features know of the classes: a linear probe fitted to its end, and the vote of nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+CHUNK = 1_000
+"""Number of rows whose distances are taken at once."""
+Features = Float[Tensor, "n d"]
+Labels = Int64[Tensor, " n"]
+Others = Float[Tensor, "m d"]
+Truth = Int64[Tensor, " m"]
+
+
+class Probe(NamedTuple):
+    """A linear classifier of standardised features, and how well it fits."""
+
+    weight: Float[Tensor, "d k"]
+    bias: Float[Tensor, " k"]
+    mean: Float[Tensor, " d"]
+    std: Float[Tensor, " d"]
+    slope: float
+    """Norm of the loss's gradient where the fit ended: near 0 where it converged."""
+
+    def logits(self, x: Features) -> Float[Tensor, "n k"]:
+        """Logits of every class."""
+        return (x - self.mean) / self.std @ self.weight + self.bias
+
+    def accuracy(self, x: Features, y: Labels) -> float:
+        """The share of rows whose class is the most probable one."""
+        return (self.logits(x).argmax(1) == y).float().mean().item()
+
+
+def fit_probe(x: Features, y: Labels, *, penalty: float = 1e-4, steps: int = 300) -> Probe:
+    """A linear classifier fitted to its end by L-BFGS, without augmentation.
+
+    Arguments:
+        penalty: weight of the squared weights.
+        steps: largest number of iterations.
+
+    Example:
+        >>> x, y = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]]), torch.tensor([0, 0, 1, 1])
+        >>> fit_probe(x, y).accuracy(x, y)
+        1.0
+    """
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    scaled = (x - mean) / std
+    weight = x.new_zeros(x.shape[1], int(y.max()) + 1).requires_grad_()
+    bias = x.new_zeros(weight.shape[1]).requires_grad_()
+    fit = torch.optim.LBFGS(
+        [weight, bias], max_iter=steps, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        fit.zero_grad()
+        value = functional.cross_entropy(scaled @ weight + bias, y) + penalty * weight.square().sum()
+        torch.autograd.backward(value)
+        return value
+
+    with torch.enable_grad():
+        fit.step(loss)
+        loss()
+    assert weight.grad is not None  # the loss has just been taken
+    return Probe(weight.detach(), bias.detach(), mean, std, weight.grad.norm().item())
+
+
+def probe_accuracy(x: Features, y: Labels, seen: Others, truth: Truth) -> float:
+    """The accuracy on `seen` of a linear probe fitted to `x`."""
+    return fit_probe(x, y).accuracy(seen, truth)
+
+
+def knn_accuracy(
+    x: Features, y: Labels, seen: Others, truth: Truth, *, k: int = 20, temperature: float = 0.07
+) -> float:
+    """The accuracy of a vote of the k rows of `x` with the highest cosine, each weighted by exp(cosine/temperature).
+
+    Example:
+        >>> x, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+        >>> knn_accuracy(x, y, torch.tensor([[2.0, 0.1]]), torch.tensor([0]), k=1)
+        1.0
+    """
+    k, classes = min(k, len(x)), int(y.max()) + 1
+    known = functional.normalize(x, dim=1)
+    right = 0
+    for rows, labels in zip(torch.split(seen, CHUNK), torch.split(truth, CHUNK), strict=True):
+        cosine, near = (functional.normalize(rows, dim=1) @ known.T).topk(k)
+        votes = x.new_zeros(len(rows), classes).scatter_add_(1, y[near], (cosine / temperature).exp())
+        right += int((votes.argmax(1) == labels).sum())
+    return right / len(truth)
+
+
+def nearest(x: Features, seen: Others, k: int, *, farthest: bool = False) -> tuple[Tensor, Int64[Tensor, "m k"]]:
+    """Distances and rows of the k nearest (or farthest) rows of `x`, in order, for every row of `seen`.
+
+    Example:
+        >>> nearest(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0]]), 1)[1].item()
+        0
+    """
+    found = [torch.cdist(rows, x).topk(k, largest=farthest) for rows in torch.split(seen, CHUNK)]
+    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])

@@ -1,0 +1,1 @@
+"""VICReg on CIFAR-10 (report E)."""

@@ -1,0 +1,52 @@
+"""What is measured of representations: of the classes in them, of their spread, of who is near and far."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from genlib.metrics.clusters import clustering
+from genlib.metrics.neighbourhoods import hubness, occurrences
+from genlib.metrics.probes import fit_probe, knn_accuracy
+from genlib.metrics.spread import effective_rank, mean_std
+
+FAR = 5
+"""Number of farthest images that are looked at for hubs."""
+
+
+class Represented(NamedTuple):
+    """Images as the backbone's features, their linear encodings, the projector's embeddings; and their classes."""
+
+    features: Tensor
+    encodings: Tensor
+    embeddings: Tensor
+    y: Tensor
+
+
+def cheap_metrics(train: Represented, seen: Represented) -> float:
+    """The accuracy of twenty nearest neighbours, by the features."""
+    return knn_accuracy(train.features, train.y, seen.features, seen.y)
+
+
+def full_metrics(train: Represented, seen: Represented, *, seed: int) -> dict[str, float]:
+    """Metrics of test images, with probes and neighbours among the training images."""
+    probe = fit_probe(train.features, train.y)
+    metrics = {
+        "probe_accuracy": probe.accuracy(seen.features, seen.y),
+        "probe_accuracy/encoding": fit_probe(train.encodings, train.y).accuracy(seen.encodings, seen.y),
+        "probe_slope": probe.slope,
+    }
+    for suffix, k in (("", 20), ("/200", 200)):
+        metrics[f"knn_accuracy{suffix}"] = knn_accuracy(train.features, train.y, seen.features, seen.y, k=k)
+        name = f"knn_accuracy/encoding{suffix.replace('/', '_')}"
+        metrics[name] = knn_accuracy(train.encodings, train.y, seen.encodings, seen.y, k=k)
+    groups = clustering(seen.encodings.cpu().numpy(), seen.y.cpu().numpy(), seed=seed)
+    return {
+        **metrics,
+        "rank": effective_rank(seen.embeddings),
+        "rank/encoding": effective_rank(seen.encodings),
+        "embedding_std": mean_std(seen.embeddings),
+        "hubness": hubness(occurrences(seen.encodings, k=FAR)),
+        **groups,
+    }

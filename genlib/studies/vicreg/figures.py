@@ -34,9 +34,11 @@ def draw(study: VICReg, model: Embedder, history: History) -> dict[str, Drawing]
     """Every figure of the study; free codes have no test images, so only those of their spread and probe."""
     train, seen = study.represented_parts(model, "evaluation")
     fresh = _begun(study)
+    x, y = _numpy(seen.features[:SHOWN]), _numpy(seen.y[:SHOWN])
+    by_tsne = tsne_plane(x, seed=study.seed)
     drawings = {
         "terms": _terms(history),
-        "planes": _planes(study, seen),
+        "planes": _class_planes(study, {"PCA": pca_plane(x), "t-SNE": by_tsne}, y),
         "probe": _probe(train, seen),
         "spectrum": _spectrum(seen, study.represented_parts(fresh, "evaluation")[1]),
     }
@@ -47,8 +49,10 @@ def draw(study: VICReg, model: Embedder, history: History) -> dict[str, Drawing]
         guide = needed(study, "guide")
         models["views as positives"] = (guide, *study.represented_parts(guide, "evaluation"))
     images = study.images.evaluation
+    pixels = laplacian_plane(_numpy(images.x[:SHOWN].flatten(1)) / 255)
+    beside = {"pixels, Laplacian eigenmaps": pixels, "features, t-SNE": by_tsne}
     return drawings | {
-        "laplacian": _laplacian(study, images, seen),
+        "laplacian": _class_planes(study, beside, y),
         "near_and_far": _near_and_far(study, images, models),
         "anomalies": _anomalies(study, images, models),
         "hubs": _hubs(images, models),
@@ -74,23 +78,6 @@ def _terms(history: History) -> Drawing:
         for part, series in zip(("training", "validation"), both, strict=True)
     }
     return Drawing(representations.term_panels({name: (a, b) for name, (a, b) in parts.items()}), arrays)
-
-
-def _planes(study: VICReg, seen: Represented) -> Drawing:
-    """PCA beside t-SNE of the features."""
-    x, y = _numpy(seen.features[:SHOWN]), _numpy(seen.y[:SHOWN])
-    planes = {"PCA": pca_plane(x), "t-SNE": tsne_plane(x, seed=study.seed)}
-    return _class_planes(study, planes, y)
-
-
-def _laplacian(study: VICReg, images: Labelled, seen: Represented) -> Drawing:
-    """Laplacian eigenmaps of the pixels beside t-SNE of the features."""
-    pixels = _numpy(images.x[:SHOWN].flatten(1)) / 255
-    planes = {
-        "pixels, Laplacian eigenmaps": laplacian_plane(pixels),
-        "features, t-SNE": tsne_plane(_numpy(seen.features[:SHOWN]), seed=study.seed),
-    }
-    return _class_planes(study, planes, _numpy(seen.y[:SHOWN]))
 
 
 def _class_planes(study: VICReg, planes: dict[str, np.ndarray], y: np.ndarray) -> Drawing:

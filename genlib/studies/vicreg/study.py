@@ -35,6 +35,8 @@ from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 CHUNK = 500
 """Number of images that are looked at together."""
 Positives = Literal["views", "neighbours", "alternating"]
+OF_NEIGHBOURS = ("neighbours", "guide_steps")
+"""Fields that say how neighbours are found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,10 +209,18 @@ class VICReg(Study[Embedder]):
         """The model that neighbours are found by: the same study with views and the usual variance weight."""
         if self.positives == "views":
             return {}
-        declared = type(self).__dataclass_fields__
-        names = ("neighbours", "guide_steps", "variance_weight")
-        usual: dict[str, Any] = {name: declared[name].default for name in names}
+        usual = self._declared(*OF_NEIGHBOURS, "variance_weight")
         return {"guide": replace(self, **usual, positives="views", steps=self.guide_steps or self.steps)}
+
+    def identity(self) -> dict[str, Any]:
+        """Where no neighbours are asked for, what is said of them changes nothing."""
+        identity = super().identity()
+        identity["fields"] |= self._declared(*OF_NEIGHBOURS) if self.positives == "views" else {}
+        return identity
+
+    def _declared(self, *names: str) -> dict[str, Any]:
+        """The values that fields have unless they are given."""
+        return {name: type(self).__dataclass_fields__[name].default for name in names}
 
     def data(self) -> Data:
         train = self.images.train

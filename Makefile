@@ -45,6 +45,7 @@ bench: $(VENV)/.bench
 	$(RUN) experiments/bench/flows.py
 	$(RUN) experiments/bench/autoencoders.py
 	$(RUN) experiments/bench/text.py
+	$(RUN) experiments/bench/views.py
 	$(RUN) experiments/bench/service.py
 
 claims: $(READY)

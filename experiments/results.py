@@ -42,6 +42,7 @@ from genlib import (
     SpiralDiffusion,
     Study,
     TinyGPT,
+    VICReg,
 )
 from tuning.many import run_many
 
@@ -158,7 +159,36 @@ JUDGE = Family(
     {"accuracy": ("accuracy", 4), "CPU-seconds": ("cpu_seconds", 0)},
     seeds=3,
 )
-FAMILIES = {"points": POINTS, "autoencoders": AUTOENCODERS, "transfer": TRANSFER, "text": TEXT, "judge": JUDGE}
+REPRESENTATIONS = Family(
+    {
+        f"VICReg, {preset}{words}": VICReg.preset(preset, floors=True, **fields)
+        for preset in ("small", "best")
+        for words, fields in (("", {}), (", taught with labels", {"supervised": True}))
+    },
+    {
+        "probe": ("probe_accuracy", 4),
+        "of the encoding": ("probe_accuracy/encoding", 4),
+        "of pixels": ("probe_accuracy/pixels", 4),
+        "of random weights": ("probe_accuracy/random_weights", 4),
+        "kNN, k = 20": ("knn_accuracy", 4),
+        "k = 200": ("knn_accuracy/200", 4),
+        "of the encoding, k = 20": ("knn_accuracy/encoding", 4),
+        "rank": ("rank", 1),
+        "std": ("embedding_std", 2),
+        "anomaly AUC": ("anomaly_auc", 3),
+        "hubness": ("hubness", 1),
+        "CPU-seconds": ("cpu_seconds", 0),
+    },
+    seeds=3,
+)
+FAMILIES = {
+    "points": POINTS,
+    "autoencoders": AUTOENCODERS,
+    "transfer": TRANSFER,
+    "text": TEXT,
+    "representations": REPRESENTATIONS,
+    "judge": JUDGE,
+}
 ROWS = {name: study for family in FAMILIES.values() for name, study in family.rows.items()}
 FIRST = {
     replace(study, seed=family.seeds_of(name)[0]) for family in FAMILIES.values() for name, study in family.rows.items()
@@ -177,6 +207,7 @@ PICTURES = {
     "JointVAE, report": ("samples", "controlled", "plane", "traversals", "scales"),
     "ContinuousVAE, binarised": ("samples", "reconstructions"),
     "TinyGPT, report": ("loss", "inversion", "attention", "scores"),
+    "VICReg, small": ("planes", "near_and_far", "anomalies", "spectrum", "terms", "hubs"),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
 }
 

@@ -1,10 +1,12 @@
-"""The log-density of your own points under a trained run, in nats; or of every token of a text.
+"""What a trained run thinks of your own points, text or images.
 
 python experiments/score.py RUN points.csv [--out scored.csv]
 python experiments/score.py RUN --text "Beginning of a journey is long."
+python experiments/score.py RUN photo.png another.jpg [--picture neighbours.png]
 
-The file has a point per line, coordinates separated by commas, and for a run with classes the class as last column. A
-first line of names is passed over.
+Points and tokens get their log-density, in nats. A file of points has a point per line, coordinates separated by
+commas, and for a run with classes the class as last column; a first line of names is passed over. Images get their
+anomaly, which is the mean distance to the two nearest training images, and their nearest training images.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from cluster.directory import open_run
 from cluster.storage import find_run, storage_from
 from experiments.command.arguments import POSITIONAL, read
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError, TinyGPT, find_study
+from experiments.command.images import score_images
+from genlib import InputError, Study, TinyGPT, VICReg, find_study
 from genlib.methods import gpt
 
 LARGEST = 1e18
@@ -33,16 +36,18 @@ LARGEST = 1e18
 
 @dataclass(frozen=True)
 class Options:
-    """Which run scores which points, or which text."""
+    """Which run scores which points, which text, or which images."""
 
     run: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a run's key."""
-    points: Annotated[Path | None, POSITIONAL] = None
-    """CSV file of points, for a run of a study of points."""
+    files: Annotated[tuple[Path, ...], POSITIONAL] = ()
+    """CSV file of points, for a run of a study of points; images, for a run of vicreg."""
     text: str = ""
     """Text to score, for a run of tiny-gpt."""
     out: Path | None = None
-    """File to write: every point, or token, with its log-density; points go to NAME.scored.csv by default."""
+    """File to write: every point, token or image with its score; points go to NAME.scored.csv by default."""
+    picture: Path | None = None
+    """Picture to write of images beside their nearest training images."""
     own: str = ""
     """Place of your own study, path/to/mine.py:Mine, where the run is one of it."""
     storage: Path | None = None
@@ -107,38 +112,44 @@ def score_text(study: TinyGPT, model: Any, options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    """Score the points or the text, and save the scores."""
+    """Score the points, the text or the images, and save the scores."""
     if options.own:
         find_study(options.own)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = trained.study
-    if (options.points is None) == (not options.text):
-        raise InputError("give a CSV file for a run of points, or --text for one of text: one of the two.")
+    if bool(options.files) == bool(options.text):
+        raise InputError("give a CSV file for a run of points, images for one of vicreg, or --text for one of text.")
     if isinstance(study, TinyGPT) != bool(options.text):
         raise InputError(f"{study.title()} scores {'texts: give --text' if not options.text else 'no texts'}.")
     if isinstance(study, TinyGPT):
         score_text(study, trained.model, options)
-        return
-    assert options.points is not None  # there was no text
-    points = read_points(options.points)
+    elif isinstance(study, VICReg):
+        score_images(study, trained.model, options)
+    else:
+        score_points(study, trained.model, options)
+
+
+def score_points(study: Study[Any], model: Any, options: Options) -> None:
+    """Write the log-density of every point of a file."""
+    if len(options.files) > 1:
+        raise InputError(f"{study.title()} scores one file of points at a time: got {len(options.files)}.")
+    file = options.files[0]
+    points = read_points(file)
     if study.example()[0].ndim != 2:
-        raise InputError(f"{study.title()} is a study of images: give a run of a study of points.")
+        raise InputError(f"{study.title()} is a study of images: give a run of a study of points, or of vicreg.")
     width, classes = study.example()[0].shape[1], int(getattr(study, "classes", 0))
     if points.shape[1] != width + (classes > 0):
         also = f" and the class, 0 to {classes - 1}," if classes else ""
-        raise InputError(f"{options.points} has {points.shape[1]} columns: this run needs {width}{also} per line.")
+        raise InputError(f"{file} has {points.shape[1]} columns: this run needs {width}{also} per line.")
     labels = points[:, -1] if classes else None
     if labels is not None and not (np.isin(labels, np.arange(classes))).all():
-        raise InputError(f"{options.points}: a class is not one of 0 to {classes - 1}.")
+        raise InputError(f"{file}: a class is not one of 0 to {classes - 1}.")
     x = torch.tensor(points[:, :width], dtype=torch.float32)
     y = None if labels is None else torch.tensor(labels, dtype=torch.long)
     scores = torch.cat(
-        [
-            study.score(trained.model, x[k : k + 5_000], None if y is None else y[k : k + 5_000])
-            for k in range(0, len(x), 5_000)
-        ]
+        [study.score(model, x[k : k + 5_000], None if y is None else y[k : k + 5_000]) for k in range(0, len(x), 5_000)]
     )
-    out = options.out or options.points.with_suffix(".scored.csv")
+    out = options.out or file.with_suffix(".scored.csv")
     names = [*(f"x{k}" for k in range(width)), *(["y"] if classes else []), "log_prob"]
     table = np.column_stack((points, scores.double().numpy()))
     try:

@@ -175,9 +175,10 @@ def test_killed_while_it_takes_or_after(moment, tmp_path, alone, monkeypatch):
                 original(*args, **kwargs)
             raise Killed
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(states, name, killed)
-            Run(LONG, tmp_path).execute(evaluation=False, figures=False)
+            with pytest.raises(Killed):
+                Run(LONG, tmp_path).execute(evaluation=False, figures=False)
     long = done(LONG, tmp_path)
     assert rows(long) == rows(alone)
     assert weights(long) == weights(alone)
@@ -187,9 +188,10 @@ def test_who_was_killed_before_the_state_came_goes_on_from_one_that_the_journal_
     import cluster.states as states
 
     done(SHORT, tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(states, "save_checkpoint", lambda *_: (_ for _ in ()).throw(Killed()))
-        Run(LONG, tmp_path).execute(evaluation=False, figures=False)
+        with pytest.raises(Killed):
+            Run(LONG, tmp_path).execute(evaluation=False, figures=False)
     done(replace(SHORT, steps=30), tmp_path)  # meanwhile another run has got further than the rows that were taken
     long = done(LONG, tmp_path)
     assert taken(long) == 20

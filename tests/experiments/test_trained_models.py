@@ -7,7 +7,7 @@ from support.scripts import run_script
 
 from cluster.directory import open_run
 from cluster.run import Run
-from genlib import ColourTransfer, InputError, PointDiffusion, TinyGPT
+from genlib import ColourTransfer, InputError, PointDiffusion, TinyGPT, VICReg
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_points_that_cannot_be_scored_are_named(trained, tmp_path, text, said):
 
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        main(Options(trained.key, tmp_path / "mine.csv", storage=trained.storage))
+        main(Options(trained.key, (tmp_path / "mine.csv",), storage=trained.storage))
 
 
 def test_a_study_of_images_scores_no_points(tmp_path):
@@ -73,7 +73,7 @@ def test_a_study_of_images_scores_no_points(tmp_path):
     run = Run(ColourTransfer.preset("tiny"), tmp_path / "runs")
     run.execute(figures=False, evaluation=False)
     with pytest.raises(InputError, match="colour-transfer is a study of images: give a run of a study of points"):
-        main(Options(str(run.path), points))
+        main(Options(str(run.path), (points,)))
 
 
 def test_text_is_generated_and_scored(tmp_path, capsys):
@@ -102,6 +102,47 @@ def test_text_is_generated_and_scored(tmp_path, capsys):
     with pytest.raises(InputError, match="'Ω': not among"):
         generate.main(generate.Options(str(run.path), "Ω"))
     with pytest.raises(InputError, match="tiny-gpt scores texts: give --text"):
-        score.main(score.Options(str(run.path), tmp_path / "points.csv"))
-    with pytest.raises(InputError, match="one of the two"):
+        score.main(score.Options(str(run.path), (tmp_path / "points.csv",)))
+    with pytest.raises(InputError, match="or --text for one of text"):
         score.main(score.Options(str(run.path)))
+
+
+def test_images_are_scored_beside_their_nearest_training_images(tmp_path, capsys):
+    from PIL import Image
+
+    from experiments.score import Options, main
+
+    study = VICReg.preset("tiny")
+    run = Run(study, tmp_path / "runs")
+    run.execute(figures=False, evaluation=False)
+    rows = torch.tensor([3, 77])
+    files = [tmp_path / f"{row}.png" for row in rows.tolist()] + [tmp_path / "inverted, with a rather long name.png"]
+    pictures = [*study.images.train.x[rows, 0].numpy(), 255 - study.images.train.x[3, 0].numpy()]
+    for path, pixels in zip(files, pictures, strict=True):
+        Image.fromarray(pixels).resize((56, 56), Image.Resampling.NEAREST).save(path)
+    table, picture = tmp_path / "scored.csv", tmp_path / "near.png"
+    main(Options(str(run.path), tuple(files), out=table, picture=picture))
+    lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    # Their own training images are nearest, and the mean with the second nearest is small.
+    assert [line[-5] for line in lines[:2]] == ["3", "77"]
+    assert float(lines[2][-7]) > float(lines[0][-7])
+    assert "odder than" in capsys.readouterr().out
+    assert picture.stat().st_size > 1_000
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(files[0].read_bytes()[:60])
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    for wrong, words in (
+        (broken, "cannot be read as an image"),
+        (text, "is no image"),
+        (tmp_path / "nowhere.png", "No such file"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(InputError, match=words):
+            main(Options(str(run.path), (wrong,)))
+    with pytest.raises(InputError, match="--picture: .* cannot be written"):
+        main(Options(str(run.path), tuple(files), picture=tmp_path / "near.wrong"))
+    free = Run(VICReg.preset("tiny", codes=True), tmp_path / "runs")
+    free.execute(figures=False, evaluation=False)
+    with pytest.raises(InputError, match="other images have none"):
+        main(Options(str(free.path), tuple(files)))

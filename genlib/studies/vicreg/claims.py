@@ -7,7 +7,7 @@ Every claim names the model of views first: all that compare with it are measure
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import TypeVar
 
 import torch
@@ -15,7 +15,7 @@ import torch
 from genlib.claims import Claim
 from genlib.metrics.neighbourhoods import inverse_density
 from genlib.metrics.planes import laplacian_plane, parting, pca_plane, tsne_plane
-from genlib.metrics.probes import fit_probe, nearest, probe_accuracy
+from genlib.metrics.probes import fit_probe, nearest
 from genlib.metrics.spread import mean_std
 from genlib.studies.vicreg.measures import Represented
 from genlib.studies.vicreg.study import VICReg
@@ -71,24 +71,15 @@ def probed(run: Trained[VICReg]) -> float:
     return metric(run, "probe_accuracy/encoding")
 
 
-@lru_cache(maxsize=8)
-def pixel_floor(study: VICReg) -> float:
-    """The accuracy of a linear probe of the pixels."""
-    train, test = study.images.train, study.images.evaluation
-    pixels = [part.x.flatten(1).float() / 255 for part in (train, test)]
-    return probe_accuracy(pixels[0], train.y, pixels[1], test.y)
-
-
-@lru_cache(maxsize=8)
-def random_floor(study: VICReg) -> float:
-    """The accuracy of a linear probe of the backbone's features before training."""
-    train, test = study.represented_parts(study.model().eval().requires_grad_(False), "evaluation")
-    return probe_accuracy(train.features, train.y, test.features, test.y)
+@once
+def floors(run: Trained[VICReg]) -> dict[str, float]:
+    """What a linear probe reads of the pixels, and of the features before training."""
+    return run.study.floors_of_probe()
 
 
 def _share_of_the_way(runs: Compared) -> float:
     views, labels = runs
-    floor = pixel_floor(views.study)
+    floor = floors(views)["probe_accuracy/pixels"]
     return (metric(views, "probe_accuracy") - floor) / (metric(labels, "probe_accuracy") - floor)
 
 
@@ -166,7 +157,7 @@ CLAIMS = (
     Claim(
         "Training makes the features: they beat random weights",
         (VIEWS,),
-        lambda runs: metric(runs[0], "probe_accuracy") - random_floor(runs[0].study),
+        lambda runs: metric(runs[0], "probe_accuracy") - floors(runs[0])["probe_accuracy/random_weights"],
         f"difference of the probe of the backbone's features, {ACCURACY}",
     ),
     Claim("25 epochs beat 5", (VIEWS, SHORT), _gain(0, 1), f"difference of the probe, {ACCURACY}"),

@@ -23,7 +23,7 @@ from genlib.data.images.views import resized, views
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.methods import vicreg
-from genlib.metrics.probes import nearest
+from genlib.metrics.probes import nearest, probe_accuracy
 from genlib.needs import lends_stand_ins, needed
 from genlib.nets.batch_norm import over_workers
 from genlib.nets.embedder import THUMBNAIL, BackboneName, Embedder
@@ -119,6 +119,8 @@ class VICReg(Study[Embedder]):
 
     anomalies: Literal["mnist", "fashion_mnist", "digits", "negatives"] = setting("mnist", evaluation=True)
     """Odd images that are hidden among the test images: those of another data set, or their own negatives."""
+    floors: bool = setting(False, evaluation=True)
+    """Whether what a linear probe reads of the pixels, and of the features before training, is measured too."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "report": {},
@@ -167,6 +169,7 @@ class VICReg(Study[Embedder]):
             "validate_every": 10,
             "log_every": 5,
             "anomalies": "negatives",
+            "floors": True,
         },
     }
 
@@ -386,6 +389,7 @@ class VICReg(Study[Embedder]):
         if model.backbone is not None and not self.codes:
             images = self.images.evaluation.to(draws.device)
             metrics |= self._measured_on_images(model, train, seen, images, draws)
+        metrics |= self.floors_of_probe() if self.floors else {}
         samples = {"features": seen.features.half().cpu().numpy(), "encodings": seen.encodings.half().cpu().numpy()}
         return Evaluation(metrics, {**samples, "y": seen.y.cpu().numpy()}, {})
 
@@ -404,6 +408,19 @@ class VICReg(Study[Embedder]):
         if self.supervised:
             metrics["supervised_accuracy"] = (seen.embeddings.argmax(1) == seen.y).float().mean().item()
         return metrics
+
+    @torch.no_grad()
+    def floors_of_probe(self) -> dict[str, float]:
+        """The accuracy of linear probes of the pixels, and of the backbone's features before training."""
+        parts = (self.images.train, self.images.evaluation)
+        (x, y), (seen, truth) = ((part.x.flatten(1).float() / 255, part.y) for part in parts)
+        floors = {"probe_accuracy/pixels": probe_accuracy(x, y, seen, truth)}
+        if self.codes:
+            return floors
+        begun = self.model().eval()
+        before, after = (self.represent(begun, part) for part in parts)
+        random = probe_accuracy(before.features, before.y, after.features, after.y)
+        return {**floors, "probe_accuracy/random_weights": random}
 
     def odd_images(self, usual: Tensor) -> Tensor:
         """The odd images, as many as the usual ones where the data set has so many."""

@@ -139,6 +139,33 @@ def test_checksums_are_the_published_ones_and_need_no_file(monkeypatch):
     monkeypatch.setenv("GENLIB_DATA", "/nowhere")
     assert len(data.images("mnist").checksums) == 4
     assert len(data.images("cifar10").checksums) == 6
+    assert list(data.images("cifar10", 2).checksums) == [
+        f"cifar-10-batches-py/{name}" for name in ("data_batch_1", "data_batch_2", "test_batch")
+    ]
+
+
+def test_cifar_in_part_says_which_files_are_missing_and_how_to_do_with_fewer(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(data, "CIFAR10_ARCHIVE", data.CIFAR10_ARCHIVE._replace(urls=()))
+    with pytest.raises(InputError, match=r"data_batch_1, .*/test_batch missing from .*cannot be downloaded") as error:
+        _ = data.ImageSet("cifar10").train
+    assert "--training-files" not in str(error.value)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("data_batch_1", "data_batch_2", "test_batch"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"data_batch_3, .*first 2 files, say so: --training-files 2"):
+        _ = data.ImageSet("cifar10").train
+    with pytest.raises(InputError, match=r"data_batch_1 is damaged"):
+        _ = data.ImageSet("cifar10", 2).train
+
+
+def test_the_official_batches_of_cifar():
+    found = data.images("cifar10", 1)
+    if not all((Path(os.environ.get("GENLIB_DATA", "")) / path).exists() for path in found.checksums):
+        pytest.skip("the official files are not here")
+    assert (found.train.x.shape, len(found.test.x)) == ((10_000, 3, 32, 32), 10_000)
+    assert torch.bincount(found.test.y).tolist() == [1_000] * 10
 
 
 @pytest.mark.parametrize(("name", "counts"), [("mnist", (60_000, 10_000)), ("fashion_mnist", (60_000, 10_000))])

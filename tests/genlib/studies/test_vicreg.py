@@ -48,9 +48,7 @@ def test_neighbours_are_other_images_that_the_guide_finds_near(trained):
     encodings = trained.study.represent(trained.model, TINY.images.train).encodings
     distances = torch.cdist(encodings, encodings)
     distances.fill_diagonal_(torch.inf)
-    torch.testing.assert_close(
-        distances.gather(1, near), distances.topk(3, largest=False).values, rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(distances.gather(1, near), distances.topk(3, largest=False).values, rtol=1e-3, atol=1e-3)
     assert (near != torch.arange(len(near)).unsqueeze(1)).all()
 
 

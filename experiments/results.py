@@ -167,6 +167,7 @@ REPRESENTATIONS = Family(
     },
     {
         "probe": ("probe_accuracy", 4),
+        "wide": ("probe_accuracy/wide", 4),
         "of the encoding": ("probe_accuracy/encoding", 4),
         "of pixels": ("probe_accuracy/pixels", 4),
         "of random weights": ("probe_accuracy/random_weights", 4),

@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
 from genlib.figures.images import Pictures, sheet, show_bare
 from genlib.figures.style import BLUE, INK, ORANGE, QUIET, RED, note_outside, panels, styled
 
+Strip = UInt8[np.ndarray, "_ c h w"]
+"""Images side by side."""
 TEN = (
     "#D55E00", "#E69F00", "#56B4E9", "#0072B2", "#009E73", "#332288", "#117733", "#66CCAA", "#E3C800", "#882255",
 )  # fmt: skip
 """A colour per class, of ten; of CIFAR-10's the vehicles are warm and the animals cool."""
 
 
-Series = tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]
+Series = tuple[Int[np.ndarray, " _"], Float[np.ndarray, " _"]]
 """Updates, and a value at each."""
 
 
@@ -29,7 +31,7 @@ class Scores(NamedTuple):
     odd: Float[np.ndarray, " m"]
     roc: tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]
     auc: float
-    highest: Pictures
+    highest: Strip
 
 
 @styled
@@ -74,7 +76,7 @@ def class_planes(
 
 @styled
 def retrievals(
-    parts: Mapping[str, Sequence[Sequence[Pictures]]], *, groups: Sequence[str], names: Sequence[str]
+    parts: Mapping[str, Sequence[Sequence[Strip]]], *, groups: Sequence[str], names: Sequence[str]
 ) -> Figure:
     """Rows of images, a row per name, in groups of columns; a block of rows beside the next for each part."""
     widths = [len(group[0]) for group in next(iter(parts.values()))]
@@ -132,7 +134,7 @@ def anomaly_panels(parts: Mapping[str, Scores], *, odd: str, usual: str, score: 
 
 
 @styled
-def counted_images(parts: Mapping[str, tuple[Pictures, Int[np.ndarray, " n"]]], *, label: str) -> Figure:
+def counted_images(parts: Mapping[str, tuple[Strip, Int[np.ndarray, " _"]]], *, label: str) -> Figure:
     """Rows of images with a count under each."""
     columns = max(len(counts) for _, counts in parts.values())
     figure, axes = panels(len(parts), 1, size=(0.72 * columns + 0.5, 1.45))
@@ -147,7 +149,7 @@ def counted_images(parts: Mapping[str, tuple[Pictures, Int[np.ndarray, " n"]]], 
 
 
 @styled
-def spectra(values: Mapping[str, Float[np.ndarray, " d"]], ranks: Mapping[str, float]) -> Figure:
+def spectra(values: Mapping[str, Float[np.ndarray, " _"]], ranks: Mapping[str, float]) -> Figure:
     """Standard deviations along the principal axes, largest first, with the effective rank of each set."""
     figure, axes = panels(1, 1, size=(6.4, 3.6))
     floor = 1e-6
@@ -180,5 +182,5 @@ def probe_curves(
     axes[0].set_ylim(bottom=0)
     axes[0].set_xlabel("epoch of the linear layer")
     axes[0].set_ylabel("accuracy (%)")
-    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, columnspacing=1.0, handlelength=1.4)
+    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1.2, handlelength=1.6)
     return figure

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional
 
 from genlib.nets.batch_norm import BatchNorm
 from genlib.nets.resnet import ResNet
@@ -66,6 +67,11 @@ class Embedder(nn.Module):
         """The backbone's features of images in [0, 1]."""
         assert self.backbone is not None  # the study refuses to ask codes for features
         return self.backbone(x)
+
+    def quarters(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n f"]:
+        """The backbone's last maps averaged over each quarter of the image: four times as many features."""
+        assert self.backbone is not None
+        return functional.adaptive_avg_pool2d(self.backbone.maps(x), 2).flatten(1)
 
     def encoded(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
         """The encoding of features."""

@@ -54,5 +54,9 @@ class ResNet(nn.Module):
                 inputs = outputs
         self.layers = nn.Sequential(*layers)
 
+    def maps(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d i j"]:
+        """The last stage's maps."""
+        return self.layers(4 * x - 2)
+
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        return self.layers(4 * x - 2).mean((2, 3))
+        return self.maps(x).mean((2, 3))

@@ -16,13 +16,13 @@ from genlib.nets.batch_norm import BatchNorm
 
 
 class WhitenedNet(nn.Module):
-    """Images in [0, 1] → features.
+    """Images in [0, 1] → features, the mean over the last maps.
 
-    Each stage is a convolution, a pooling by two, another convolution; both are normalised and go through a GELU.
+    Each stage is two convolutions, both normalised and rectified; all but the last halve height and width by pooling,
+    so that the last ones see more than a single pixel even of small views.
 
     Arguments:
         widths: channels of the stages.
-        pooled: height and width of the last map that features are read from; 1 takes its mean.
 
     Example:
         >>> WhitenedNet(widths=(8, 16, 16))(torch.zeros(2, 3, 24, 24)).shape
@@ -31,21 +31,22 @@ class WhitenedNet(nn.Module):
 
     whitening: Tensor
 
-    def __init__(self, *, widths: Sequence[int] = (32, 128, 128), pooled: int = 1) -> None:
+    def __init__(self, *, widths: Sequence[int] = (32, 128, 128)) -> None:
         super().__init__()
-        self.pooled = pooled
-        self.outputs = widths[-1] * pooled**2
+        self.outputs = widths[-1]
         self.register_buffer("whitening", torch.randn(24, 3, 2, 2))
         self.shift = nn.Parameter(torch.zeros(24))
-        layers: list[nn.Module] = [nn.GELU()]
+        layers: list[nn.Module] = [nn.ReLU()]
         inputs = 24
-        for outputs in widths:
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.MaxPool2d(2)]
-            layers += [BatchNorm(outputs, scale=False), nn.GELU()]
+        for stage, outputs in enumerate(widths):
+            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+            if stage < len(widths) - 1:
+                layers.append(nn.MaxPool2d(2))
+            layers += [BatchNorm(outputs, scale=False), nn.ReLU()]
             layers += [
                 nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
                 BatchNorm(outputs, scale=False),
-                nn.GELU(),
+                nn.ReLU(),
             ]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
@@ -60,6 +61,9 @@ class WhitenedNet(nn.Module):
         weight = (vectors / (values + eps).sqrt()).T.reshape(12, 3, 2, 2)
         self.whitening.copy_(torch.cat((weight, -weight)))
 
+    def maps(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d i j"]:
+        """The last stage's maps."""
+        return self.layers(functional.conv2d(x, self.whitening, self.shift))
+
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        y = self.layers(functional.conv2d(x, self.whitening, self.shift))
-        return functional.adaptive_avg_pool2d(y, self.pooled).flatten(1)
+        return self.maps(x).mean((2, 3))

@@ -60,7 +60,7 @@ TRAIN = [
     ("vicreg --preset tiny --batch-size 2000", "has 1437 training images; allowed is at most as many"),
     ("vicreg --training-files 6", "training_files: got 6; allowed is an integer of at least 1 and at most 5"),
     ("vicreg --strengths 0.4 0.4", "give four numbers"),
-    ("vicreg --view-size 4", "are at least 16 high"),
+    ("vicreg --view-size 4", "are at least 8 high"),
     ("vicreg --supervised true --positives neighbours", "exclude each other"),
     ("vicreg --decoder-weight 1", "set codes as well"),
     ("vicreg --positives neighbors", "positives: got 'neighbors'; allowed is one of views, neighbours, alternating"),

@@ -119,7 +119,8 @@ def test_images_are_scored_beside_their_nearest_training_images(tmp_path, capsys
     files = [tmp_path / f"{row}.png" for row in rows.tolist()] + [tmp_path / "inverted, with a rather long name.png"]
     pictures = [*study.images.train.x[rows, 0].numpy(), 255 - study.images.train.x[3, 0].numpy()]
     for path, pixels in zip(files, pictures, strict=True):
-        Image.fromarray(pixels).resize((56, 56), Image.Resampling.NEAREST).save(path)
+        Image.fromarray(pixels).save(path)
+    Image.open(files[2]).convert("RGB").resize((50, 90)).save(files[2])
     table, picture = tmp_path / "scored.csv", tmp_path / "near.png"
     main(Options(str(run.path), tuple(files), out=table, picture=picture))
     lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
@@ -140,7 +141,7 @@ def test_images_are_scored_beside_their_nearest_training_images(tmp_path, capsys
     ):
         with pytest.raises(InputError, match=words):
             main(Options(str(run.path), (wrong,)))
-    with pytest.raises(InputError, match="--picture: .* cannot be written"):
+    with pytest.raises(InputError, match=r"--picture: .* cannot be written"):
         main(Options(str(run.path), tuple(files), picture=tmp_path / "near.wrong"))
     free = Run(VICReg.preset("tiny", codes=True), tmp_path / "runs")
     free.execute(figures=False, evaluation=False)

@@ -20,7 +20,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"generator": "matrix", "critic_rate": 0.5, "identity_weight": 1.0, "pool": 12, "noise": 0.3},
     ),
     "tiny-gpt tied byte pairs": ("tiny-gpt", {"tokeniser": "byte_pairs", "vocabulary": 300, "tied": True}),
-    "vicreg resnet four views": ("vicreg", {"backbone": "resnet", "views": 4, "blur": 0.5, "solarise": 0.2}),
+    "vicreg resnet four views": (
+        "vicreg",
+        {"backbone": "resnet", "views": 4, "one_batch": True, "blur": 0.5, "solarise": 0.2},
+    ),
     "vicreg alternating": ("vicreg", {"positives": "alternating", "batch_size": 479, "steps": 8, "validate_every": 4}),
     "vicreg codes": ("vicreg", {"codes": True, "code_views": True, "decoder_weight": 25.0, "over_views": "mean"}),
     "vicreg labels": ("vicreg", {"supervised": True, "clip_norm": 1.0}),

@@ -89,6 +89,8 @@ class VICReg(Study[Embedder]):
     """Number of updates of the model that neighbours are found by; 0 trains it as long as this one."""
     views: int = setting(2, low=2)
     """Number of views of every image in a batch."""
+    one_batch: bool = setting(False)
+    """Whether all views go through the net as one batch, whose norms then see them together; else view by view."""
     view_size: int = setting(32, low=4)
     """Height and width of the views."""
     look_size: int = setting(32, low=4)
@@ -119,6 +121,8 @@ class VICReg(Study[Embedder]):
 
     anomalies: Literal["mnist", "fashion_mnist", "digits", "negatives"] = setting("mnist", evaluation=True)
     """Odd images that are hidden among the test images: those of another data set, or their own negatives."""
+    wide_sizes: tuple[int, ...] = setting((32, 24, 16), low=4, evaluation=True)
+    """Heights and widths of the images that a wider probe reads, by quarters."""
     floors: bool = setting(False, evaluation=True)
     """Whether what a linear probe reads of the pixels, and of the features before training, is measured too."""
 
@@ -128,6 +132,7 @@ class VICReg(Study[Embedder]):
             "backbone": "whitened",
             "widths": (32, 128, 128),
             "training_files": 1,
+            "one_batch": True,
             "view_size": 16,
             "steps": 1_954,  # 25 epochs
             "batch_size": 128,
@@ -138,6 +143,7 @@ class VICReg(Study[Embedder]):
         "best": {
             "backbone": "whitened",
             "widths": (32, 128, 128),
+            "one_batch": True,
             "view_size": 16,
             "views": 4,
             "steps": 8_000,
@@ -169,6 +175,7 @@ class VICReg(Study[Embedder]):
             "validate_every": 10,
             "log_every": 5,
             "anomalies": "negatives",
+            "wide_sizes": (12, 8),
             "floors": True,
         },
     }
@@ -179,12 +186,13 @@ class VICReg(Study[Embedder]):
                 f"VICReg.strengths: got {self.strengths}; give four numbers, of brightness, contrast, saturation and "
                 "hue, such as 0.4 0.4 0.2 0.1; a hue is turned by half a circle at most."
             )
-        smallest = 2 ** len(self.widths) + (self.backbone == "whitened")
-        if min(self.view_size, self.look_size) < smallest:
-            raise InputError(
-                f"VICReg.view_size and look_size: got {self.view_size} and {self.look_size}; {len(self.widths)} stages "
-                f"halve images that are at least {smallest} high."
-            )
+        smallest = 2 ** (len(self.widths) - 1) + (self.backbone == "whitened")
+        for name in ("view_size", "look_size", "wide_sizes"):
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,), default=0) < smallest:
+                raise InputError(
+                    f"VICReg.{name}: got {value}; what {len(self.widths)} stages halve are at least {smallest} high."
+                )
         if not self.codes and (self.code_views or self.decoder_weight):
             raise InputError("VICReg.code_views and decoder_weight are remedies for codes: set codes as well.")
         others = [name for name in ("supervised", "codes") if getattr(self, name)]
@@ -286,8 +294,8 @@ class VICReg(Study[Embedder]):
     def loss(self, model: Embedder, batch: Tensors, draws: Draws) -> Loss:
         with over_workers(draws.world):
             if self.supervised:
-                seen = self.seen(batch["x"], draws)
-                errors = [functional.cross_entropy(model(x), batch["y"]) for x in seen]
+                logits = self.embedded(model, self.seen(batch["x"], draws))
+                errors = [functional.cross_entropy(part, batch["y"]) for part in logits]
                 return Loss({"cross_entropy": torch.stack(errors).mean()})
             if self.codes:
                 return self._loss_of_codes(model, batch, draws)
@@ -295,18 +303,24 @@ class VICReg(Study[Embedder]):
                 seen = [self.as_is(batch[name], self.view_size) for name in ("x", "positive")]
             else:
                 seen = self.seen(batch["x"], draws)
-            return Loss(self.terms([model(x) for x in seen], draws.world))
+            return Loss(self.terms(self.embedded(model, seen), draws.world))
 
     def _loss_of_codes(self, model: Embedder, batch: Tensors, draws: Draws) -> Loss:
         """The terms of codes. Two views of an image share its code: alone they agree, whatever it is."""
         codes = model.code(batch["row"])
         embedded = model.head(codes)
-        others = [model(x) for x in self.seen(batch["x"], draws)[1:]] if self.code_views else [embedded]
+        others = self.embedded(model, self.seen(batch["x"], draws)[1:]) if self.code_views else [embedded]
         terms = self.terms([embedded, *others], draws.world)
         if model.decoder is not None:
             truth = resized(batch["x"], THUMBNAIL).flatten(1)
             terms["decoder"] = self.decoder_weight * functional.mse_loss(model.decoder(codes), truth)
         return Loss(terms)
+
+    def embedded(self, model: Embedder, seen: list[Tensor]) -> list[Tensor]:
+        """The embeddings of every view."""
+        if self.one_batch:
+            return list(model(torch.cat(seen)).chunk(len(seen)))
+        return [model(x) for x in seen]
 
     def seen(self, x: Tensor, draws: Draws) -> list[Tensor]:
         """Random views of images."""
@@ -339,6 +353,13 @@ class VICReg(Study[Embedder]):
         if model.backbone is None:
             raise InputError("VICReg.codes: free codes have no net, so other images have no features.")
         return torch.cat([model.features(self.as_is(chunk, self.look_size)) for chunk in torch.split(x, CHUNK)])
+
+    @torch.no_grad()
+    def wide_features(self, model: Embedder, x: Tensor) -> Tensor:
+        """What a wider probe reads: the backbone's last maps by quarters, at each of `wide_sizes`, side by side."""
+        chunks = torch.split(x, CHUNK)
+        sizes = [torch.cat([model.quarters(self.as_is(part, size)) for part in chunks]) for size in self.wide_sizes]
+        return torch.cat(sizes, 1)
 
     @torch.no_grad()
     def represent(self, model: Embedder, seen: Labelled) -> Represented:
@@ -389,6 +410,8 @@ class VICReg(Study[Embedder]):
         if model.backbone is not None and not self.codes:
             images = self.images.evaluation.to(draws.device)
             metrics |= self._measured_on_images(model, train, seen, images, draws)
+            wide = [self.wide_features(model, part.x.to(draws.device)) for part in (self.images.train, images)]
+            metrics["probe_accuracy/wide"] = probe_accuracy(wide[0], train.y, wide[1], seen.y)
         metrics |= self.floors_of_probe() if self.floors else {}
         samples = {"features": seen.features.half().cpu().numpy(), "encodings": seen.encodings.half().cpu().numpy()}
         return Evaluation(metrics, {**samples, "y": seen.y.cpu().numpy()}, {})

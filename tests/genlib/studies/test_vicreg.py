@@ -123,7 +123,7 @@ def test_a_part_of_cifar_has_other_checksums_so_another_key():
         ({"batch_size": 1}, "batch_size: got 1; allowed is an integer of at least 2"),
         ({"strengths": (0.4, 0.4)}, "give four numbers"),
         ({"strengths": (0.4, 0.4, 0.4, 0.9)}, "half a circle"),
-        ({"view_size": 4, "widths": (8, 8, 8)}, "at least 9 high"),
+        ({"view_size": 4, "widths": (8, 8, 8)}, "at least 5 high"),
         ({"code_views": True}, "set codes as well"),
         ({"supervised": True, "positives": "neighbours"}, "exclude each other"),
         ({"codes": True, "supervised": True}, "exclude each other"),

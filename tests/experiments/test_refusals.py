@@ -57,7 +57,7 @@ TRAIN = [
     ("point-diffusion --sampler rk45", "sampler: got 'rk45'"),
     ("point-diffusion --density circles", "density: got 'circles'"),
     ("vicreg --batch-size 1", "batch_size: got 1; allowed is an integer of at least 2"),
-    ("vicreg --preset tiny --batch-size 2000", "has 1437 training images; allowed is at most as many"),
+    ("vicreg --preset tiny --batch-size 2000", "there are 1,437 training images; allowed is at most as many"),
     ("vicreg --training-files 6", "training_files: got 6; allowed is an integer of at least 1 and at most 5"),
     ("vicreg --strengths 0.4 0.4", "give four numbers"),
     ("vicreg --view-size 4", "are at least 8 high"),

@@ -24,7 +24,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "vicreg",
         {"backbone": "resnet", "views": 4, "one_batch": True, "blur": 0.5, "solarise": 0.2},
     ),
-    "vicreg alternating": ("vicreg", {"positives": "alternating", "batch_size": 479, "steps": 8, "validate_every": 4}),
+    "vicreg alternating": (
+        "vicreg",
+        {"positives": "alternating", "guide_steps": 4, "batch_size": 478, "steps": 8, "log_every": 4, "validate_every": 4},
+    ),
     "vicreg codes": ("vicreg", {"codes": True, "code_views": True, "decoder_weight": 25.0, "over_views": "mean"}),
     "vicreg labels": ("vicreg", {"supervised": True, "clip_norm": 1.0}),
     "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),

@@ -34,6 +34,8 @@ from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 500
 """Number of images that are looked at together."""
+ROWS = {"digits": 1_437, "mnist": 60_000, "fashion_mnist": 60_000}
+"""Number of training images of the data sets that are read whole."""
 Positives = Literal["views", "neighbours", "alternating"]
 OF_NEIGHBOURS = ("neighbours", "guide_steps")
 """Fields that say how neighbours are found."""
@@ -186,6 +188,11 @@ class VICReg(Study[Embedder]):
                 f"VICReg.strengths: got {self.strengths}; give four numbers, of brightness, contrast, saturation and "
                 "hue, such as 0.4 0.4 0.2 0.1; a hue is turned by half a circle at most."
             )
+        if self.rows < self.batch_size:
+            raise InputError(
+                f"VICReg.batch_size: got {self.batch_size}, and there are {self.rows:,} training images; allowed is at "
+                "most as many."
+            )
         smallest = 2 ** (len(self.widths) - 1) + (self.backbone == "whitened")
         for name in ("view_size", "look_size", "wide_sizes"):
             value = getattr(self, name)
@@ -211,7 +218,7 @@ class VICReg(Study[Embedder]):
 
     @property
     def rows(self) -> int:
-        return 10_000 * self.training_files if self.data_set == "cifar10" else len(self.images.train.x)
+        return 10_000 * self.training_files if self.data_set == "cifar10" else ROWS[self.data_set]
 
     def checksums(self) -> dict[str, str]:
         return self.images.checksums
@@ -235,11 +242,6 @@ class VICReg(Study[Embedder]):
 
     def data(self) -> Data:
         train = self.images.train
-        if len(train.x) < self.batch_size:
-            raise InputError(
-                f"VICReg.batch_size: got {self.batch_size}, and {self.data_set} has {len(train.x)} training images; "
-                "allowed is at most as many."
-            )
         tensors = {**train._asdict(), "row": torch.arange(len(train.x), device="cpu")}
         if self.positives != "views":
             tensors["near"] = self.nearest_images()

@@ -10,6 +10,7 @@ from torch import distributed
 from genlib import InputError, Launch, VICReg, fit, start, train
 from genlib.data.images import images
 from genlib.needs import lending
+from genlib.studies.vicreg.study import ROWS
 
 TINY = VICReg.preset("tiny")
 
@@ -135,8 +136,9 @@ def test_what_does_not_fit_together_is_refused(fields, words):
 
 
 def test_fewer_images_than_a_batch_are_refused():
-    with pytest.raises(InputError, match="has 1437 training images; allowed is at most as many"):
-        next(train(replace(TINY, batch_size=1_438)))
+    with pytest.raises(InputError, match="there are 1,437 training images; allowed is at most as many"):
+        replace(TINY, batch_size=1_438)
+    assert all(len(images(name).train.x) == rows for name, rows in ROWS.items() if name == "digits")
 
 
 def test_a_model_starts_the_same_under_any_default_device_and_is_packed():

@@ -10,7 +10,7 @@ FACES = {
         "CATALOGUE", "STUDIES", "CheckpointDamaged", "CheckpointError", "Claim", "ColourTransfer", "ContinuousVAE",
         "CouplingFlow", "Data", "DigitJudge", "DiscreteVAE", "Diverged", "Drawing", "Draws", "Entry", "Evaluation",
         "Finding", "FlowMatching", "History", "InputError", "JointVAE", "Launch", "Loss", "PointDiffusion", "Progress",
-        "SpiralDiffusion", "State", "Study", "TinyGPT", "Trained", "Views", "checkpoints", "find_study", "fit",
+        "SpiralDiffusion", "State", "Study", "TinyGPT", "Trained", "VICReg", "Views", "checkpoints", "find_study", "fit",
         "load_checkpoint", "needed", "save_checkpoint", "setting", "start", "train", "views_of", "weigh",
     },
     "cluster": {

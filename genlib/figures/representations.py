@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
-from genlib.figures.images import Pictures, sheet, show_bare
+from genlib.figures.images import sheet, show_bare
 from genlib.figures.style import BLUE, INK, ORANGE, QUIET, RED, note_outside, panels, styled
 
 Strip = UInt8[np.ndarray, "_ c h w"]

@@ -235,7 +235,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            text,
+            f"{text}: {name}",
             (VIEWS,),
             _parts_better(first, second, which),
             f"difference of {measure} in the plane, of {SHOWN:,} test images",
@@ -244,7 +244,9 @@ CLAIMS = (
             ("t-SNE parts the classes better than PCA", "tsne", "pca"),
             ("t-SNE of the features parts them better than Laplacian eigenmaps of the pixels", "tsne", "laplacian"),
         )
-        for which, measure in enumerate(("the accuracy of 20 neighbours", "the silhouette"))
+        for which, (name, measure) in enumerate(
+            (("neighbours", "the accuracy of 20 neighbours"), ("clusters", "the silhouette"))
+        )
     ),
     Claim(
         "Vehicles and animals part",

@@ -26,14 +26,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "vicreg alternating": (
         "vicreg",
-        {
-            "positives": "alternating",
-            "guide_steps": 4,
-            "batch_size": 478,
-            "steps": 8,
-            "log_every": 4,
-            "validate_every": 4,
-        },
+        {"positives": "alternating", "guide_steps": 4, "batch_size": 478}
+        | {"steps": 8, "log_every": 4, "validate_every": 4},
     ),
     "vicreg codes": ("vicreg", {"codes": True, "code_views": True, "decoder_weight": 25.0, "over_views": "mean"}),
     "vicreg labels": ("vicreg", {"supervised": True, "clip_norm": 1.0}),

@@ -253,7 +253,7 @@ def together(tmp_path_factory):
         )
         for rank in (0, 1)
     ]
-    printed, _ = [worker.communicate(timeout=200)[0] for worker in workers]
+    printed, _ = [worker.communicate(timeout=500)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     return dict(json.loads(line) for line in printed.splitlines())
 

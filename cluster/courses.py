@@ -50,7 +50,7 @@ def furthest_state(storage: Path, study: Study[Any], launch: Launch, *, besides:
         for folder in checkpoints(path / "checkpoints")
         if (step := int(folder.name.removeprefix("step-"))) <= upto
         and _is_passed(study, other, step)
-        and _last_due(study, step) <= reached
+        and last_due(study, step) <= reached
     ]
     for _, folder, other, path in sorted(found, key=lambda one: (one[0], str(one[1])), reverse=True):
         try:
@@ -69,9 +69,9 @@ def _is_passed(study: Study[Any], other: Study[Any], step: int) -> bool:
     return step % study.log_every == 0 and step % study.validate_every == 0
 
 
-def _last_due(study: Study[Any], step: int) -> int:
-    """The last update up to this one, short of the end, that a journal has a row of."""
-    return max(step - step % study.log_every, step - step % study.validate_every)
+def last_due(study: Study[Any], step: int) -> int:
+    """The last update up to this one that a study's journal has a row of."""
+    return step if step == study.steps else max(step - step % n for n in (study.log_every, study.validate_every))
 
 
 def _of_course(storage: Path, study: Study[Any], launch: Launch) -> Iterator[tuple[Path, Study[Any], int]]:

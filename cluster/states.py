@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import genlib
-from cluster.courses import furthest_state
+from cluster.courses import furthest_state, last_due
 from cluster.directory import open_study
 from cluster.files import set_aside, storage_failures
 from cluster.journal import copy_rows, is_damaged, read_history, read_rows, read_segments
@@ -57,7 +57,7 @@ class States:
                 self.note(f"the checkpoint {path} is damaged. It is set aside as {set_aside(path).name}.")
         for path in reversed([path for path in folders if path.exists()]):
             state = load_checkpoint(path, self.study, launch)
-            if self._last_due(state.step) <= reached:
+            if last_due(self.study, state.step) <= reached:
                 return state
             self.note(f"the journal ends at step {reached}, before {path.name}: these steps are computed again.")
             set_aside(path)
@@ -77,14 +77,6 @@ class States:
             save_checkpoint(self.path / "checkpoints", self.study, found.state)
         self.note(f"{self.path} takes its first {found.state.step:,} updates from {found.path}, bit for bit.")
         return found.state
-
-    def _last_due(self, step: int) -> int:
-        """The last update up to this one that the journal has a row of."""
-        return (
-            step
-            if step == self.study.steps
-            else max(step - step % n for n in (self.study.log_every, self.study.validate_every))
-        )
 
     def keep(self, progress: Progress, lease: Lease, *, now: bool = False) -> None:
         """Save a checkpoint where one is due, or now, and let old ones go."""

@@ -13,7 +13,6 @@ from typing import TypeVar
 import torch
 
 from genlib.claims import Claim
-from genlib.metrics.neighbourhoods import inverse_density
 from genlib.metrics.planes import laplacian_plane, parting, pca_plane, tsne_plane
 from genlib.metrics.probes import fit_probe, nearest
 from genlib.metrics.spread import mean_std
@@ -138,10 +137,8 @@ def _retrieval(run: Trained[VICReg]) -> tuple[float, float]:
 def _odd_among_the_oddest(run: Trained[VICReg]) -> float:
     """The share of odd images among the seven most anomalous."""
     train, test = seen(run)
-    odd = run.study.odd_images(run.study.images.evaluation.x)
-    strange = inverse_density(train.encodings, run.model.encoded(run.study.features(run.model, odd)))
-    usual = inverse_density(train.encodings, test.encodings)
-    first = torch.cat((usual, strange)).argsort(descending=True)[:ODDEST]
+    usual, odd = run.study.anomaly_scores(run.model, train, test)
+    first = torch.cat((usual, odd)).argsort(descending=True)[:ODDEST]
     return (first >= len(usual)).float().mean().item()
 
 

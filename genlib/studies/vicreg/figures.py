@@ -12,7 +12,7 @@ from genlib.drawing import Drawing
 from genlib.figures import representations
 from genlib.figures.representations import Scores
 from genlib.history import History
-from genlib.metrics.neighbourhoods import auc, inverse_density, occurrences, roc
+from genlib.metrics.neighbourhoods import auc, occurrences, roc
 from genlib.metrics.planes import laplacian_plane, parting, pca_plane, tsne_plane
 from genlib.metrics.probes import fit_probe, nearest
 from genlib.metrics.spread import effective_rank, spectrum
@@ -146,8 +146,7 @@ def _anomalies(study: VICReg, images: Labelled, models: Models) -> Drawing:
     shown = torch.cat((_three(images.x), _three(_fitted(odd, images.x.shape[2]))))
     parts, arrays = dict[str, Scores](), dict[str, np.ndarray]()
     for title, (model, train, seen) in models.items():
-        usual = inverse_density(train.encodings, seen.encodings)
-        strange = inverse_density(train.encodings, model.encoded(study.features(model, odd.to(train.encodings.device))))
+        usual, strange = study.anomaly_scores(model, train, seen)
         scores = torch.cat((usual, strange)).cpu()
         highest = _numpy(shown[scores.argsort(descending=True)[:ODDEST]])
         parts[title] = Scores(_numpy(usual), _numpy(strange), roc(strange, usual), auc(strange, usual), highest)

@@ -24,11 +24,6 @@ class Represented(NamedTuple):
     y: Tensor
 
 
-def cheap_metrics(train: Represented, seen: Represented) -> float:
-    """The accuracy of twenty nearest neighbours, by the features."""
-    return knn_accuracy(train.features, train.y, seen.features, seen.y)
-
-
 def full_metrics(train: Represented, seen: Represented, *, seed: int) -> dict[str, float]:
     """Metrics of test images, with probes and neighbours among the training images."""
     probe = fit_probe(train.features, train.y)
@@ -37,10 +32,11 @@ def full_metrics(train: Represented, seen: Represented, *, seed: int) -> dict[st
         "probe_accuracy/encoding": fit_probe(train.encodings, train.y).accuracy(seen.encodings, seen.y),
         "probe_slope": probe.slope,
     }
-    for suffix, k in (("", 20), ("/200", 200)):
-        metrics[f"knn_accuracy{suffix}"] = knn_accuracy(train.features, train.y, seen.features, seen.y, k=k)
-        name = f"knn_accuracy/encoding{suffix.replace('/', '_')}"
-        metrics[name] = knn_accuracy(train.encodings, train.y, seen.encodings, seen.y, k=k)
+    for k, by_features, by_encodings in ((20, "", "/encoding"), (200, "/200", "/encoding_200")):
+        votes = knn_accuracy(train.features, train.y, seen.features, seen.y, k=k)
+        metrics[f"knn_accuracy{by_features}"] = votes
+        votes = knn_accuracy(train.encodings, train.y, seen.encodings, seen.y, k=k)
+        metrics[f"knn_accuracy{by_encodings}"] = votes
     groups = clustering(seen.encodings.cpu().numpy(), seen.y.cpu().numpy(), seed=seed)
     return {
         **metrics,

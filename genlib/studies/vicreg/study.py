@@ -23,13 +23,15 @@ from genlib.data.images.views import resized, views
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.methods import vicreg
-from genlib.metrics.probes import nearest, probe_accuracy
+from genlib.metrics.neighbourhoods import auc, inverse_density
+from genlib.metrics.probes import knn_accuracy, nearest, probe_accuracy
+from genlib.metrics.spread import alignment, uniformity
 from genlib.needs import lends_stand_ins, needed
 from genlib.nets.batch_norm import over_workers
 from genlib.nets.embedder import THUMBNAIL, BackboneName, Embedder
 from genlib.nets.resnet import ResNet
 from genlib.nets.whitened import WhitenedNet
-from genlib.studies.vicreg.measures import Represented, cheap_metrics, full_metrics
+from genlib.studies.vicreg.measures import Represented, full_metrics
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 500
@@ -400,10 +402,12 @@ class VICReg(Study[Embedder]):
 
     def _cheap_knn(self, model: Embedder, part: Labelled) -> float:
         if self.codes:
-            train, seen = self.represented_parts(model, "validation")
-            return cheap_metrics(train, Represented(*(tensor[:2_000] for tensor in seen)))
-        some = self.images.train.rows(torch.arange(min(self.rows, 5_000))).to(part.x.device)
-        return cheap_metrics(self.represent(model, some), self.represent(model, part))
+            train, held_out = self.represented_parts(model, "validation")
+            seen = Represented(*(tensor[:2_000] for tensor in held_out))
+        else:
+            some = self.images.train.rows(torch.arange(min(self.rows, 5_000))).to(part.x.device)
+            train, seen = self.represent(model, some), self.represent(model, part)
+        return knn_accuracy(train.features, train.y, seen.features, seen.y)
 
     @torch.no_grad()
     def evaluate(self, model: Embedder, draws: Draws) -> Evaluation:
@@ -422,11 +426,7 @@ class VICReg(Study[Embedder]):
         self, model: Embedder, train: Represented, seen: Represented, images: Labelled, draws: Draws
     ) -> dict[str, float]:
         """What needs a net: anomalies among the test images, and how two views of an image lie."""
-        from genlib.metrics.neighbourhoods import auc, inverse_density
-        from genlib.metrics.spread import alignment, uniformity
-
-        usual = inverse_density(train.encodings, seen.encodings)
-        odd = inverse_density(train.encodings, model.encoded(self.features(model, self.odd_images(images.x))))
+        usual, odd = self.anomaly_scores(model, train, seen)
         pairs = replace(self, views=2).seen(images.x[:2_000], draws.fork("views"))
         a, b = (model.encoded(model.features(x)) for x in pairs)
         metrics = {"anomaly_auc": auc(odd, usual), "alignment": alignment(a, b), "uniformity": uniformity(a)}
@@ -446,6 +446,13 @@ class VICReg(Study[Embedder]):
         before, after = (self.represent(begun, part) for part in parts)
         random = probe_accuracy(before.features, before.y, after.features, after.y)
         return {**floors, "probe_accuracy/random_weights": random}
+
+    @torch.no_grad()
+    def anomaly_scores(self, model: Embedder, train: Represented, seen: Represented) -> tuple[Tensor, Tensor]:
+        """The inverse density of test images, and of the odd images hidden among them."""
+        odd = self.odd_images(self.images.evaluation.x).to(train.encodings.device)
+        encodings = model.encoded(self.features(model, odd))
+        return inverse_density(train.encodings, seen.encodings), inverse_density(train.encodings, encodings)
 
     def odd_images(self, usual: Tensor) -> Tensor:
         """The odd images, as many as the usual ones where the data set has so many."""

@@ -55,6 +55,7 @@ def run_sweep(
         on_stop(driver.settle),  # after Ray, which sets a handler of its own
     ):
         probe_storage(placement.storage)
+        driver.doing = ""
         _search(driver)
         _confirm(driver)
         _draw(driver)

@@ -18,6 +18,10 @@ from genlib.draws import Draws
 Images = Float[Tensor, "n 3 h w"]
 TRIES = 10
 """Boxes that are proposed for a crop; where none fits, the whole image is taken."""
+IN_CACHE = 64
+"""Number of images that a CPU changes together, so that they stay in its cache from one change to the next."""
+TINY = 1e-12
+"""Least span of colours that is divided by."""
 GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the brightness of a colour."""
 
@@ -51,19 +55,23 @@ def views(
     n, _, height, width = x.shape
     chance = draws.uniform(n * draws.world, 5)
     boxes = crop_boxes(draws, n, height, width, least_area)
-    y = cropped(x, boxes, size, chance[:, 0] < flip).expand(-1, 3, -1, -1)
-    if jitter:
-        spread = y.new_tensor(strengths)
-        change = (2 * draws.uniform(n * draws.world, 4) - 1) * spread * (chance[:, 1:2] < jitter)
-        y = jittered(y, change)
-    if grey:
-        y = torch.where(_each(chance[:, 2] < grey), brightness(y), y)
-    if blur:
-        sigma = 0.1 + 1.9 * draws.uniform(n * draws.world)
-        y = torch.where(_each(chance[:, 3] < blur), blurred(y, sigma), y)
-    if solarise:
-        y = torch.where(_each(chance[:, 4] < solarise) & (y >= 0.5), 1 - y, y)
-    return y
+    change = (2 * draws.uniform(n * draws.world, 4) - 1) * chance.new_tensor(strengths) * (chance[:, 1:2] < jitter)
+    sigma = 0.1 + 1.9 * draws.uniform(n * draws.world)
+
+    def part(rows: slice) -> Images:
+        y = cropped(x[rows], boxes[rows], size, chance[rows, 0] < flip).expand(-1, 3, -1, -1)
+        if jitter:
+            y = jittered(y, change[rows])
+        if grey:
+            y = torch.where(_each(chance[rows, 2] < grey), brightness(y), y)
+        if blur:
+            y = torch.where(_each(chance[rows, 3] < blur), blurred(y, sigma[rows]), y)
+        if solarise:
+            y = torch.where(_each(chance[rows, 4] < solarise) & (y >= 0.5), 1 - y, y)
+        return y
+
+    at_once = n if x.is_cuda else IN_CACHE
+    return torch.cat([part(slice(first, first + at_once)) for first in range(0, n, at_once)])
 
 
 def crop_boxes(draws: Draws, n: int, height: int, width: int, least_area: float) -> Int64[Tensor, "n 4"]:
@@ -139,19 +147,20 @@ def jittered(x: Images, change: Float[Tensor, "n 4"]) -> Images:
 
 def hue_turned(x: Images, turns: Float[Tensor, " n"]) -> Images:
     """Images with every hue moved around the circle, in hue, saturation and value; 0 and 1 turns change nothing."""
-    high, low = x.amax(1), x.amin(1)
-    span = high - low
     red, green, blue = x.unbind(1)
-    safe = torch.where(span > 0, span, 1)
-    sector = torch.where(
+    high = torch.maximum(torch.maximum(red, green), blue)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    span = high - low
+    per_turn = span.clamp_min(TINY).reciprocal_().div_(6)
+    hue = torch.where(
         red == high,
-        (green - blue) / safe,
-        torch.where(green == high, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    sector = sector + 6 * turns[:, None, None]
-    # Each colour is the value, less the span where the hue is far from the colour's own.
-    channels = [((sector + offset) % 6 - 3).abs().sub_(1).clamp_(0, 1) for offset in (0, 4, 2)]
-    return torch.stack([low + span * channel for channel in channels], 1)
+        (green - blue).mul_(per_turn),
+        torch.where(green == high, (blue - red).mul_(per_turn).add_(1 / 3), (red - green).mul_(per_turn).add_(2 / 3)),
+    ).add_(turns[:, None, None])
+    # Each colour is the value, less the span where the hue is far from the colour's own, a third of a turn on.
+    apart = hue.unsqueeze(1) - torch.arange(3, dtype=x.dtype, device=x.device)[:, None, None] / 3
+    apart.sub_(apart.floor()).sub_(0.5).abs_()
+    return apart.mul_(6).sub_(1).clamp_(0, 1).mul_(span.unsqueeze(1)).add_(low.unsqueeze(1))
 
 
 def blurred(x: Images, sigma: Float[Tensor, " n"]) -> Images:

@@ -9,7 +9,14 @@ from tuning.sweep import Sweep
 
 SWEEP = Sweep(
     name="diffusion schedules",
-    study=PointDiffusion.preset("best", batch_size=500, validate_every=500, samples=5_000, likelihood_points=1_000),
+    study=PointDiffusion.preset(
+        "best",
+        batch_size=500,
+        learning_rate_schedule="constant",  # so that the longer runs pass through the shorter ones
+        validate_every=500,
+        samples=5_000,
+        likelihood_points=1_000,
+    ),
     space={
         "schedule": ["exp3", "exp5", "exp10", "geometric"],
         "steps": [500, 2_000],

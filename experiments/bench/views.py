@@ -1,24 +1,31 @@
-"""What VICReg's views and updates cost: batched views against image by image, and the images that an update takes.
+"""What VICReg's views and updates cost: batched views against image by image, and whole updates against lightly's.
 
     python experiments/bench/views.py [--repeats 15]
 
 The reference makes a view as torchvision does, image by image and change by change: the formulas are the same ones (the
-tests compare them), and each is written with torch as plainly as it can be. Timed in turns, in CPU seconds, on one
-thread.
+tests compare them), and each is written with torch as plainly as it can be. lightly's updates are its VICReg as its
+examples have it, on the same net, batch, optimiser and changes, in the process that trains. Timed in turns, in CPU
+seconds, on one thread.
+
+lightly needs torchvision, which must fit torch to the version. Where none fits, make an environment of its own:
+`pip install lightly && pip install -e .`, without constraints.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib.metadata import version
+from itertools import count
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from experiments.bench.timing import TimingOptions, race, ratio, show
+from experiments.bench.timing import TimingOptions, is_installed, race, ratio, show
 from experiments.command.arguments import read
 from genlib import Draws, VICReg, train
 from genlib.data.images.views import views
@@ -82,6 +89,46 @@ def hue_turned(x: Tensor, turns: float) -> Tensor:
     return torch.stack([torch.stack(parts).gather(0, choice[None])[0] for parts in (reds, greens, blues)])
 
 
+def updates_by_lightly(study: VICReg) -> Callable[[], None]:
+    """Whole updates of a study by lightly: its transform of every image, its projector, its loss."""
+    from lightly.loss import VICRegLoss
+    from lightly.models.modules import VICRegProjectionHead
+    from lightly.transforms import VICRegTransform
+
+    bright, contrast, saturation, hue = study.strengths
+    transform = VICRegTransform(
+        input_size=study.view_size,
+        cj_prob=study.jitter,
+        cj_strength=1.0,
+        cj_bright=bright,
+        cj_contrast=contrast,
+        cj_sat=saturation,
+        cj_hue=hue,
+        min_scale=study.least_area,
+        random_gray_scale=study.grey,
+        solarize_prob=0.0,
+        gaussian_blur=0.0,
+        hf_prob=study.flip,
+        normalize=None,
+    )
+    embedder = study.model()
+    embedder.head = VICRegProjectionHead(study.encoding, study.projector, study.projector, study.projector_layers)
+    loss = VICRegLoss(study.invariance_weight, study.variance_weight, study.covariance_weight)
+    optimiser = torch.optim.Adam(embedder.parameters(), lr=study.learning_rate, weight_decay=study.weight_decay)
+    pictures = [Image.fromarray(x.permute(1, 2, 0).numpy()) for x in study.images.train.x[:2_000]]
+    steps = count()
+
+    def burst() -> None:
+        for _ in range(UPDATES):
+            rows = Draws(0, "lightly", next(steps)).batch(len(pictures), study.batch_size).tolist()
+            seen = [torch.stack(view) for view in zip(*(transform(pictures[row]) for row in rows), strict=True)]
+            optimiser.zero_grad()
+            torch.autograd.backward(loss(*(embedder(x.contiguous(memory_format=torch.channels_last)) for x in seen)))
+            optimiser.step()
+
+    return burst
+
+
 def updates(study: VICReg) -> Callable[[], None]:
     """Whole updates of a study, its views included."""
     progress = train(study)
@@ -96,7 +143,7 @@ def main(options: TimingOptions) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     table = Table(title=f"CPU time, medians of {options.repeats} interleaved measurements [95 % interval], one thread")
-    for column in ("what", "per CPU-second", "image by image / batched"):
+    for column in ("what", "per CPU-second", "the others' time / genlib's"):
         table.add_column(column, justify="left" if column == "what" else "right")
     x = (255 * Draws(0, "bench").uniform(IMAGES, 3, 32, 32)).to(torch.uint8)
     generator = torch.Generator().manual_seed(0)
@@ -110,12 +157,19 @@ def main(options: TimingOptions) -> None:
         )
         rate = f"{IMAGES / np.median(times['batched']):,.0f} views"
         table.add_row(f"views of 32 × 32, at {size} × {size}", rate, ratio(times["one"], times["batched"], digits=0))
+    peers = is_installed("lightly")
     for preset in ("small", "best"):
         study = VICReg.preset(preset, steps=10**9, validate_every=10**9, log_every=UPDATES, data_set="cifar10")
-        times = race({"update": updates(study)}, options.repeats)
-        images = UPDATES * study.batch_size / np.median(times["update"])
+        bursts = {"genlib": updates(study)}
+        if peers and study.views == 2:
+            bursts["lightly"] = updates_by_lightly(study)
+        times = race(bursts, options.repeats)
         shape = f"{study.backbone} {'-'.join(map(str, study.widths))}, {study.views} views of {study.view_size} pixels"
-        table.add_row(f"updates of {preset}: {shape}", f"{images:,.0f} images", "")
+        for name, taken in times.items():
+            images = UPDATES * study.batch_size / np.median(taken)
+            others = ratio(taken, times["genlib"], digits=1) if name != "genlib" else ""
+            by = f", by {name} {version(name)}" if others else ""
+            table.add_row(f"updates of {preset}{by}: {shape}", f"{images:,.0f} images", others)
     show(table, "views", record=options.record, width=150)
 
 

@@ -34,8 +34,10 @@ def invariance(views: list[Embeddings]) -> Float[Tensor, ""]:
     """
     if len(views) == 2:
         return functional.mse_loss(views[0], views[1])
-    stacked = torch.stack(views)
-    return 2 * stacked.var(0).mean()  # the mean over pairs of (a − b)² is twice the variance
+    apart = torch.stack(views)
+    apart = apart - apart.mean(0)
+    # The mean over pairs of (a − b)² is twice the variance, which torch's own `var` takes far longer for.
+    return 2 * apart.square().mean() * len(views) / (len(views) - 1)
 
 
 def spread(z: Embeddings, *, epsilon: float = 1e-4, world: int = 1) -> Spread:

@@ -92,7 +92,7 @@ def hue_turned(x: Tensor, turns: float) -> Tensor:
 def updates_by_lightly(study: VICReg) -> Callable[[], None]:
     """Whole updates of a study by lightly: its transform of every image, its projector, its loss."""
     from lightly.loss import VICRegLoss
-    from lightly.models.modules import VICRegProjectionHead
+    from lightly.models.modules.heads import VICRegProjectionHead
     from lightly.transforms import VICRegTransform
 
     bright, contrast, saturation, hue = study.strengths

@@ -161,9 +161,15 @@ JUDGE = Family(
 )
 REPRESENTATIONS = Family(
     {
-        f"VICReg, {preset}{words}": VICReg.preset(preset, floors=True, **fields)
-        for preset in ("small", "best")
-        for words, fields in (("", {}), (", taught with labels", {"supervised": True}))
+        "VICReg, small": VICReg.preset("small", floors=True),
+        "VICReg, small, 5 epochs": VICReg.preset("small").lasting(5),
+        "VICReg, small, no variance term": VICReg.preset("small", variance_weight=0),
+        "VICReg, small, no variance term, 5 epochs": VICReg.preset("small", variance_weight=0).lasting(5),
+        "VICReg, small, neighbours": VICReg.preset("small", positives="neighbours"),
+        "VICReg, small, alternating": VICReg.preset("small", positives="alternating"),
+        "VICReg, small, taught with labels": VICReg.preset("small", supervised=True),
+        "VICReg, best": VICReg.preset("best", floors=True),
+        "VICReg, best, taught with labels": VICReg.preset("best", supervised=True),
     },
     {
         "probe": ("probe_accuracy", 4),
@@ -208,7 +214,9 @@ PICTURES = {
     "JointVAE, report": ("samples", "controlled", "plane", "traversals", "scales"),
     "ContinuousVAE, binarised": ("samples", "reconstructions"),
     "TinyGPT, report": ("loss", "inversion", "attention", "scores"),
-    "VICReg, small": ("planes", "near_and_far", "anomalies", "spectrum", "terms", "hubs"),
+    "VICReg, small": ("planes", "laplacian", "probe", "terms"),
+    "VICReg, small, neighbours": ("near_and_far", "anomalies", "hubs"),
+    "VICReg, small, no variance term": ("spectrum",),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
 }
 

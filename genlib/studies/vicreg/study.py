@@ -150,7 +150,7 @@ class VICReg(Study[Embedder]):
             "one_batch": True,
             "view_size": 16,
             "views": 4,
-            "steps": 8_000,
+            "steps": 10_000,
             "batch_size": 128,
             "learning_rate": 2e-3,
             "learning_rate_schedule": "cosine",

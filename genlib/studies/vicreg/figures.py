@@ -33,7 +33,7 @@ HUBS, ODDEST = 8, 7
 def draw(study: VICReg, model: Embedder, history: History) -> dict[str, Drawing]:
     """Every figure of the study; free codes have no test images, so only those of their spread and probe."""
     train, seen = study.represented_parts(model, "evaluation")
-    fresh = _begun(study)
+    fresh = study.begun()
     x, y = _numpy(seen.features[:SHOWN]), _numpy(seen.y[:SHOWN])
     by_tsne = tsne_plane(x, seed=study.seed)
     drawings = {
@@ -60,13 +60,6 @@ def draw(study: VICReg, model: Embedder, history: History) -> dict[str, Drawing]
 
 
 Models = dict[str, tuple[Embedder, Represented, Represented]]
-
-
-def _begun(study: VICReg) -> Embedder:
-    """The model before its first update."""
-    device = torch.get_default_device()
-    with torch.device("cpu"):
-        return study.model().eval().requires_grad_(False).to(device)
 
 
 def _terms(history: History) -> Drawing:

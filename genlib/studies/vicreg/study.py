@@ -36,6 +36,8 @@ from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 500
 """Number of images that are looked at together."""
+SETTLING = 10_000
+"""Number of training images that the norms of an untrained model see."""
 ROWS = {"digits": 1_437, "mnist": 60_000, "fashion_mnist": 60_000}
 """Number of training images of the data sets that are read whole."""
 Positives = Literal["views", "neighbours", "alternating"]
@@ -349,6 +351,16 @@ class VICReg(Study[Embedder]):
             "covariance": self.covariance_weight * 2 / len(embeddings) * found["covariance"],
         }
 
+    @torch.no_grad()
+    def begun(self) -> Embedder:
+        """The model before its first update, its norms settled on training images as they are."""
+        with torch.device("cpu"):
+            model = self.model()
+            rows = min(SETTLING, self.rows) // self.batch_size * self.batch_size  # whole batches: a norm needs two rows
+            for chunk in torch.split(self.images.train.x[:rows], self.batch_size) if model.backbone else ():
+                model(self.as_is(chunk, self.view_size))
+        return model.eval().requires_grad_(False).to(torch.get_default_device())
+
     # -- what is looked at ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -442,8 +454,7 @@ class VICReg(Study[Embedder]):
         floors = {"probe_accuracy/pixels": probe_accuracy(x, y, seen, truth)}
         if self.codes:
             return floors
-        begun = self.model().eval()
-        before, after = (self.represent(begun, part) for part in parts)
+        before, after = (self.represent(self.begun(), part) for part in parts)
         random = probe_accuracy(before.features, before.y, after.features, after.y)
         return {**floors, "probe_accuracy/random_weights": random}
 

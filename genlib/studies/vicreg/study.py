@@ -356,9 +356,10 @@ class VICReg(Study[Embedder]):
         """The model before its first update, its norms settled on training images as they are."""
         with torch.device("cpu"):
             model = self.model()
-            rows = min(SETTLING, self.rows) // self.batch_size * self.batch_size  # whole batches: a norm needs two rows
-            for chunk in torch.split(self.images.train.x[:rows], self.batch_size) if model.backbone else ():
-                model(self.as_is(chunk, self.view_size))
+            if model.backbone is not None:
+                whole = min(SETTLING, self.rows) // self.batch_size * self.batch_size  # a norm needs two rows at least
+                for chunk in torch.split(self.images.train.x[:whole], self.batch_size):
+                    model(self.as_is(chunk, self.view_size))
         return model.eval().requires_grad_(False).to(torch.get_default_device())
 
     # -- what is looked at ---------------------------------------------------------------------------------------------
@@ -449,12 +450,13 @@ class VICReg(Study[Embedder]):
     @torch.no_grad()
     def floors_of_probe(self) -> dict[str, float]:
         """The accuracy of linear probes of the pixels, and of the backbone's features before training."""
-        parts = (self.images.train, self.images.evaluation)
+        parts = [part.to(torch.get_default_device()) for part in (self.images.train, self.images.evaluation)]
         (x, y), (seen, truth) = ((part.x.flatten(1).float() / 255, part.y) for part in parts)
         floors = {"probe_accuracy/pixels": probe_accuracy(x, y, seen, truth)}
         if self.codes:
             return floors
-        before, after = (self.represent(self.begun(), part) for part in parts)
+        begun = self.begun()
+        before, after = (self.represent(begun, part) for part in parts)
         random = probe_accuracy(before.features, before.y, after.features, after.y)
         return {**floors, "probe_accuracy/random_weights": random}
 

@@ -116,7 +116,7 @@ TRAIN = [
     ("continuous-vae --hidden", "--hidden: give a value"),
     ("continuous-vae --hidden 0", "hidden: got (0,); allowed is a list, each an integer"),
     ("continuous-vae --hidden a b", "hidden: got ('a', 'b')"),
-    ("tiny-gpt --text /nowhere.txt", "/nowhere.txt"),
+    (f"tiny-gpt --text {CSV}/nowhere.txt", "/nowhere.txt"),
     ("tiny-gpt --tied=maybe", "tied: got 'maybe'; allowed is true or false"),
 ]
 RUNS = [
@@ -125,7 +125,7 @@ RUNS = [
     ("show zzz", "there is no run 'zzz'"),
     ("show ''", "there is no run ''"),
     ("list extra", "'extra' is one word too many"),
-    ("list --storage /nowhere", "there are no runs in /nowhere"),
+    (f"list --storage {CSV}/nowhere", "there are no runs in /"),
     (f"diff {POINTS}", "OTHER is missing"),
     ("draw zzz", "there is no run 'zzz'"),
     ("delete", "RUNS is missing"),
@@ -146,13 +146,13 @@ SAMPLE = [
     (f"{POINTS} --width 3", "'width' made the model"),
     (f"{POINTS} --sampling-steps 0", "sampling_steps: got 0"),
     (f"{POINTS} --widht 3", "no option --widht"),
-    (f"{POINTS} --out /nowhere/x.npz", "--out: /nowhere/x.npz cannot be written"),
+    (f"{POINTS} --out {FILE}/x.npz", "/file/x.npz cannot be written (Not a directory)"),
     (f"{POINTS} --own nowhere.py:Mine", "nowhere.py"),
 ]
 SCORE = [
     (POINTS, "give a CSV file for a run of points, images for one of vicreg, or --text"),
     (f"{POINTS} {CSV}/good {CSV}/good", "one file of points at a time: got 2"),
-    (f"{POINTS} /nowhere.csv", "/nowhere.csv cannot be read"),
+    (f"{POINTS} {CSV}/nowhere.csv", "/nowhere.csv cannot be read"),
     (f"{POINTS} {STORAGE}", "cannot be read"),
     (f"{POINTS} --text hello", "scores no texts"),
     (f"{TEXT} {CSV}/good", "scores texts: give --text"),
@@ -166,7 +166,7 @@ SCORE = [
     (f"{POINTS} {CSV}/binary", "is no CSV file"),
     (f"{CLASSES} {CSV}/good", "this run needs 2 and the class, 0 to 4,"),
     (f"{CLASSES} {CSV}/class", "a class is not one of 0 to 4"),
-    (f"{POINTS} {CSV}/good --out /nowhere/x.csv", "--out: /nowhere/x.csv cannot be written"),
+    (f"{POINTS} {CSV}/good --out {FILE}/x.csv", "/file/x.csv cannot be written (Not a directory)"),
 ]
 GENERATE = [
     (TEXT, "--prompt is missing: give text to go on from"),
@@ -190,7 +190,7 @@ MANY = [
     ("results", "--seeds 0", "--seeds: got 0; allowed is an integer of at least 1"),
     ("leaderboard_points", "--densities circles", "--densities: got 'circles'"),
     ("leaderboard_points", "--seeds 0 --plan", "--seeds"),
-    ("mirror", "--storage /nowhere", "/nowhere is no storage of genlib's"),
+    ("mirror", f"--storage {CSV}/nowhere", "/nowhere is no storage of genlib's"),
     ("mirror", "--minutes long", "--minutes: got 'long'; allowed is a number"),
 ]
 SWEEP = [

@@ -1,11 +1,12 @@
 """The reports' findings, checked: supported, refuted or undecided, from a paired 95 % interval over seeds.
 
-python experiments/claims.py [STUDY …] [--storage runs] [--seeds 3] [--plan]
+python experiments/claims.py [STUDY …] [--only TEXT] [--storage runs] [--seeds 3] [--plan]
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Annotated, Any
@@ -33,6 +34,8 @@ class ClaimOptions(Options):
 
     studies: Annotated[tuple[str, ...], POSITIONAL] = ()
     """Studies whose claims are checked: names of the catalogue, or places of your own studies; all by default."""
+    only: str = ""
+    """Text that the checked claims must contain; empty for all claims."""
     record: bool = False
     """Record the verdicts for the pages, where `make pages` shows them."""
     seeds: int = 3
@@ -54,19 +57,17 @@ def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[
     return {number: claim.effect([opened(study) for study in claim.studies]) for number, claim in claims}
 
 
-def compared(kind: type[Study[Any]], seeds: int) -> list[Study[Any]]:
-    """Every study, for each seed, whose run the claims of a kind of study look at."""
-    studies = [
-        replace(study, seed=seed) for claim in views_of(kind).claims for study in claim.studies for seed in range(seeds)
-    ]
+def compared(claims: Sequence[Claim], seeds: int) -> list[Study[Any]]:
+    """Every study, for each seed, whose run the claims look at."""
+    studies = [replace(study, seed=seed) for claim in claims for study in claim.studies for seed in range(seeds)]
     return list(dict.fromkeys(studies))
 
 
-def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
-    """Train what the claims of a kind of study compare, over seeds, and weigh each claim."""
-    claims, storage, seeds = views_of(kind).claims, options.root, options.seeds
+def check(kind: type[Study[Any]], claims: Sequence[Claim], options: ClaimOptions) -> list[Finding]:
+    """Train what claims of a kind of study compare, over seeds, and weigh each claim."""
+    storage, seeds = options.root, options.seeds
     how = partial(train, workers=options.group, device=options.device, any_device=options.any_device)
-    studies = compared(kind, seeds)
+    studies = compared(claims, seeds)
     with watching_many([Run(study, storage) for study in studies], f"{kind.title()}, training") as one_more:
         for _ in run_many(studies, storage, how, workers=options.group, evaluated=False):
             one_more()
@@ -84,16 +85,38 @@ def check(kind: type[Study[Any]], options: ClaimOptions) -> list[Finding]:
     return [weigh(claim, [measured[n][seed] for seed in range(seeds)]) for n, claim in enumerate(claims)]
 
 
+def chosen_claims(options: ClaimOptions) -> dict[str, tuple[Claim, ...]]:
+    """The claims to check, by the names of their studies.
+
+    Raises:
+        InputError: a study claims nothing, or nothing that contains the text asked for.
+    """
+    names = options.studies or tuple(kind.title() for kind in STUDIES if views_of(kind).claims)
+    claims = {name: views_of(find_study(name)).claims for name in names}
+    for name in names:
+        if not claims[name]:
+            raise InputError(f"{name} claims nothing: give a study that has claims.")
+    chosen = {name: tuple(claim for claim in claims[name] if options.only in claim.text) for name in names}
+    if not any(chosen.values()):
+        raise InputError(f"--only: got {options.only!r}, which no claim of {', '.join(names)} has in its text.")
+    return {name: some for name, some in chosen.items() if some}
+
+
+def with_news(recorded: list[dict[str, Any]], news: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The verdicts on record with new ones of genlib's studies in their places; a study's are in its claims' order."""
+    known = {(verdict["study"], verdict["claim"]): verdict for verdict in [*recorded, *news]}
+    ours = {kind.title(): views_of(kind).claims for kind in STUDIES}
+    studies = dict.fromkeys(study for study, _ in known if study in ours)
+    places = [(study, claim.text) for study in studies for claim in ours[study]]
+    return [{k: v for k, v in known[place].items() if k != "effects"} for place in places if place in known]
+
+
 def main(options: ClaimOptions) -> None:
     """Check the claims and print the findings."""
-    kinds = {name: find_study(name) for name in options.studies}
-    kinds = kinds or {kind.title(): kind for kind in STUDIES if views_of(kind).claims}
-    for name, kind in kinds.items():
-        if not views_of(kind).claims:
-            raise InputError(f"{name} claims nothing: give a study that has claims.")
+    chosen = chosen_claims(options)
     if options.seeds < 2:
         raise InputError(f"--seeds: got {options.seeds}; an interval needs at least 2.")
-    studies = [study for kind in kinds.values() for study in compared(kind, options.seeds)]
+    studies = [study for claims in chosen.values() for study in compared(claims, options.seeds)]
     runs = [Run(study, options.root) for study in studies]
     if only_planned(options, runs):
         return
@@ -102,8 +125,8 @@ def main(options: ClaimOptions) -> None:
         table.add_column(column)
     record: list[dict[str, Any]] = []
     lines = ["| claim | verdict | mean [95 % interval] | claimed | what is measured |", "|---|---|---|---|---|"]
-    for name, kind in kinds.items():
-        for finding in check(kind, options):
+    for name, claims in chosen.items():
+        for finding in check(find_study(name), claims, options):
             claim = finding.claim
             numbers = f"{finding.mean:.4g} [{finding.low:.4g}, {finding.high:.4g}]"
             table.add_row(claim.text, finding.verdict, numbers, f"> {claim.margin:g}", claim.measure)
@@ -119,10 +142,7 @@ def main(options: ClaimOptions) -> None:
     Console(stderr=options.json, width=180).print(table)
     (options.root / "claims.json").write_text(json.dumps(record, indent=2))
     if options.record:
-        ours = {kind.title() for kind in kinds.values() if kind in STUDIES}
-        others = [verdict for verdict in read_record("claims") if verdict["study"] not in ours]
-        news = [{k: v for k, v in one.items() if k != "effects"} for one in record if one["study"] in ours]
-        write_record("claims", others + news)
+        write_record("claims", with_news(read_record("claims"), record))
     (options.root / "claims.md").write_text("\n".join(lines) + "\n")
     print_lines(options.console, {"effects": f"{options.root}/claims.json", "markdown": f"{options.root}/claims.md"})
     end(options)

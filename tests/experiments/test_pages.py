@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.claims import ClaimOptions, chosen_claims, with_news
 from experiments.command import record
 from experiments.command.fields import described
 from experiments.pages import write
@@ -70,6 +71,19 @@ def test_every_claim_has_its_verdict_and_every_verdict_follows_from_its_interval
         elif one["high"] < one["margin"]:
             expected = "refuted"
         assert one["verdict"] == expected, one["claim"]
+
+
+def test_new_verdicts_take_the_places_of_old_ones_and_stale_ones_go():
+    recorded = record.read_record("claims")
+    study, text = recorded[1]["study"], recorded[1]["claim"]
+    stale = {**recorded[0], "claim": "what nobody claims any more"}
+    news = [{**recorded[1], "mean": 7.0, "effects": (7.0, 7.0)}, {**recorded[0], "study": "mine.py:Mine"}]
+    merged = with_news([recorded[0], stale, *recorded[2:]], news)
+    assert [(one["study"], one["claim"]) for one in merged] == [(one["study"], one["claim"]) for one in recorded]
+    assert merged[1] == {**recorded[1], "mean": 7.0}
+    assert merged[0] == recorded[0]
+    chosen = chosen_claims(ClaimOptions(studies=(study,), only=text))
+    assert [claim.text for claim in chosen[study]] == [text]
 
 
 def test_a_summary_is_a_mean_with_its_interval():

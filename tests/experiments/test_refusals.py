@@ -185,6 +185,7 @@ MANY = [
     ("claims", "point-difusion", "unknown study 'point-difusion'"),
     ("claims", "--seeds 1", "an interval needs at least 2"),
     ("claims", "digit-judge", "digit-judge claims nothing"),
+    ("claims", "vicreg --only nothing", "--only: got 'nothing', which no claim of vicreg has in its text"),
     ("claims", f"--storage {FILE} --plan", "cannot be written"),
     ("results", "--only nothing", "--only: got 'nothing', which no row has in its name; rows are of PointDiffusion"),
     ("results", "--seeds 0", "--seeds: got 0; allowed is an integer of at least 1"),

@@ -63,6 +63,12 @@ class Embedder(nn.Module):
                 nn.Linear(encoding, 512), nn.ReLU(), nn.Linear(512, pixels * THUMBNAIL**2), nn.Sigmoid()
             )
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Kernels and matrices of the backbone, the encoding, and the head but for its last."""
+        inner = self.head[:-1] if isinstance(self.head, nn.Sequential) else None
+        parts = [part for part in (self.backbone, self.encoding, inner) if part is not None]
+        return [parameter for part in parts for parameter in part.parameters() if parameter.ndim > 1]
+
     def features(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         """The backbone's features of images in [0, 1]."""
         assert self.backbone is not None  # the study refuses to ask codes for features

@@ -23,6 +23,7 @@ from genlib.data.images.views import resized, views
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.methods import vicreg
+from genlib.methods.muon import Muon
 from genlib.metrics.neighbourhoods import auc, inverse_density
 from genlib.metrics.probes import knn_accuracy, nearest, probe_accuracy
 from genlib.metrics.spread import alignment, uniformity
@@ -60,6 +61,8 @@ class VICReg(Study[Embedder]):
     """Adam's learning rate at its highest."""
     weight_decay: float = setting(1e-6, low=0)
     """Weight of Adam's L2 penalty."""
+    muon_rate: float = setting(0.0, low=0)
+    """Learning rate of Muon, which updates matrices and kernels but for the last; 0 leaves them to Adam too."""
     data_set: ImageName = setting("cifar10")
     """Data set of the images; `digits` ship with scikit-learn and need no file."""
     training_files: int = setting(5, low=1, high=5)
@@ -152,9 +155,10 @@ class VICReg(Study[Embedder]):
             "one_batch": True,
             "view_size": 16,
             "views": 4,
-            "steps": 10_000,
+            "steps": 9_766,  # 25 epochs
             "batch_size": 128,
             "learning_rate": 2e-3,
+            "muon_rate": 0.02,
             "learning_rate_schedule": "cosine",
             "warmup_steps": 200,
             "validate_every": 1_000,
@@ -235,8 +239,10 @@ class VICReg(Study[Embedder]):
         return {"guide": replace(self, **usual, positives="views", steps=self.guide_steps or self.steps)}
 
     def identity(self) -> dict[str, Any]:
-        """Where no neighbours are asked for, what is said of them changes nothing."""
+        """Where no neighbours are asked for, what is said of them changes nothing; nor does a Muon that is off."""
         identity = super().identity()
+        if not self.muon_rate:
+            del identity["fields"]["muon_rate"]  # runs from before it was there keep their keys
         identity["fields"] |= self._declared(*OF_NEIGHBOURS) if self.positives == "views" else {}
         return identity
 
@@ -287,6 +293,15 @@ class VICReg(Study[Embedder]):
         return x if any(width % 8 for width in self.widths) else x.contiguous(memory_format=torch.channels_last)
 
     # -- training ------------------------------------------------------------------------------------------------------
+
+    def optimizer(self, model: Embedder) -> torch.optim.Optimizer:
+        """Adam, or Muon for the matrices of the net and of the projector but its last one."""
+        if not self.muon_rate:
+            return super().optimizer(model)
+        matrices = model.hidden_matrices()
+        known = {id(parameter) for parameter in matrices}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+        return Muon(matrices, others, rate=self.muon_rate, adam_rate=self.learning_rate, weight_decay=self.weight_decay)
 
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         rows = draws.batch(self.rows, self.batch_size)

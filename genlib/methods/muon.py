@@ -46,6 +46,8 @@ class Muon(torch.optim.Optimizer):
         weight_decay: weight of Adam's L2 penalty.
         momentum: weight of the past in the mean of a matrix's gradients.
         betas: weights of the past in Adam's means of gradients and of their squares.
+        normed: kernels that a norm follows. As their own length has no effect, it is kept at the root of their number of
+            rows, so that the rate is an angle; else they would grow, and turn ever more slowly.
 
     Example:
         >>> layer = nn.Linear(4, 3)
@@ -64,12 +66,14 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
+        normed: Iterable[nn.Parameter] = (),
     ) -> None:
         groups: list[dict[str, Any]] = [
             {"params": [*matrices], "lr": rate, "momentum": momentum},
             {"params": [*others], "lr": adam_rate, "betas": betas, "weight_decay": weight_decay},
         ]
         super().__init__(groups, {})
+        self.normed = [*normed]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -81,6 +85,8 @@ class Muon(torch.optim.Optimizer):
         for p in others["params"]:
             if p.grad is not None:
                 self._step_of_adam(p, p.grad, others)
+        for p in self.normed:
+            p.mul_(len(p) ** 0.5 / p.norm())
 
     def _step_of_matrix(self, p: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]

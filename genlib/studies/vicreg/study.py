@@ -157,8 +157,8 @@ class VICReg(Study[Embedder]):
             "views": 4,
             "steps": 9_766,  # 25 epochs
             "batch_size": 128,
-            "learning_rate": 2e-3,
-            "muon_rate": 0.02,
+            "learning_rate": 4e-3,
+            "muon_rate": 0.05,
             "learning_rate_schedule": "cosine",
             "warmup_steps": 200,
             "validate_every": 1_000,

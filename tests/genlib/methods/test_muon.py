@@ -70,6 +70,16 @@ def test_a_kernel_is_the_matrix_of_its_rows():
     assert torch.allclose(torch.linalg.svdvals(moved), torch.ones(8), atol=0.4)
 
 
+def test_kernels_before_a_norm_keep_their_length():
+    net, loss = problem()
+    optimizer = Muon([net[0].weight], [], rate=0.1, adam_rate=0.0, normed=[net[0].weight])
+    take_steps(net, optimizer, loss, range(3))
+    assert net[0].weight.norm().item() == pytest.approx(8**0.5)
+    model = VICReg.preset("tiny").model()
+    normed = VICReg.preset("tiny", muon_rate=0.02).optimizer(model).normed
+    assert {id(p) for p in normed} == {id(p) for p in model.parameters() if p.ndim == 4}
+
+
 def test_it_goes_on_from_a_state_bit_for_bit():
     net, loss = problem()
     optimizer = Muon([net[0].weight, net[2].weight], [net[0].bias, net[4].weight], rate=0.02, adam_rate=1e-2)

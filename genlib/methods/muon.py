@@ -46,8 +46,8 @@ class Muon(torch.optim.Optimizer):
         weight_decay: weight of Adam's L2 penalty.
         momentum: weight of the past in the mean of a matrix's gradients.
         betas: weights of the past in Adam's means of gradients and of their squares.
-        normed: kernels that a norm follows. As their own length has no effect, it is kept at the root of their number of
-            rows, so that the rate is an angle; else they would grow, and turn ever more slowly.
+        normed: kernels that a norm follows. Their own length has no effect, so it is kept at the root of their number
+            of rows: the rate is then an angle. Else they would grow, and turn ever more slowly.
 
     Example:
         >>> layer = nn.Linear(4, 3)

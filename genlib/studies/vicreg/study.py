@@ -301,7 +301,14 @@ class VICReg(Study[Embedder]):
         matrices = model.hidden_matrices()
         known = {id(parameter) for parameter in matrices}
         others = [parameter for parameter in model.parameters() if id(parameter) not in known]
-        return Muon(matrices, others, rate=self.muon_rate, adam_rate=self.learning_rate, weight_decay=self.weight_decay)
+        return Muon(
+            matrices,
+            others,
+            rate=self.muon_rate,
+            adam_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            normed=[kernel for kernel in matrices if kernel.ndim == 4],
+        )
 
     def batch(self, train: Tensors, draws: Draws) -> Tensors:
         rows = draws.batch(self.rows, self.batch_size)

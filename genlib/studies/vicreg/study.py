@@ -155,7 +155,7 @@ class VICReg(Study[Embedder]):
             "one_batch": True,
             "view_size": 16,
             "views": 4,
-            "steps": 9_766,  # 25 epochs
+            "steps": 7_813,  # 20 epochs
             "batch_size": 128,
             "learning_rate": 4e-3,
             "muon_rate": 0.05,

@@ -214,14 +214,24 @@ def check(sweep: Sweep, placement: Placement) -> None:
             refuse_too_large(sweep.with_setting(chosen).with_fields(look), placement.device, placement.workers)
     if placement.workers.most > 1 and sweep.stopping != "none":
         raise InputError("runs on several workers are not stopped early: use one worker, or stopping none.")
-    names = metric_names(sweep)
+    first = sweep.with_setting((sweep.settings() or [{}])[0])
+    if sweep.metric in metric_names(sweep, _smaller(first)):  # in a moment
+        return
+    names = metric_names(sweep, first)
     if sweep.metric not in names:
         raise InputError(f"there is no metric '{sweep.metric}': there are {', '.join(sorted(names))}.")
 
 
-def metric_names(sweep: Sweep) -> set[str]:
-    """The names of what the study measures, from the smallest evaluation of an untrained model."""
-    study = sweep.with_setting((sweep.settings() or [{}])[0])
+def _smaller(study: Study[Any]) -> Study[Any]:
+    """The study at the size of its `tiny` preset, where that fits its other fields; else the study itself."""
+    try:
+        return replace(study, **type(study).presets.get("tiny", {}))
+    except InputError:
+        return study
+
+
+def metric_names(sweep: Sweep, study: Study[Any]) -> set[str]:
+    """The names of what a study measures, from the smallest evaluation of an untrained model."""
     model = study.model().eval().requires_grad_(False)
     with lending(untrained):  # names need no training
         return _measured(sweep, study, model)

@@ -227,7 +227,7 @@ def test_what_is_given_beside_a_study_is_found_wherever_in_the_file_it_stands(tm
 
 def test_a_study_without_a_tiny_preset_is_swept_too(tmp_path):
     sweep = Sweep(name="plain ones", study=plain(tmp_path)(), space={"learning_rate": [1e-3]}, metric="one")
-    assert metric_names(sweep) >= {"one"}
+    assert metric_names(sweep, sweep.study) >= {"one"}
 
 
 @pytest.mark.parametrize(

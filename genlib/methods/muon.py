@@ -7,7 +7,7 @@ counts as the matrix of its rows. torch's own `Muon` takes none, and no weights 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -38,8 +38,8 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices, Adam for all else, as one optimizer with two groups of parameters.
 
     Arguments:
-        matrices: parameters of two dimensions or more.
-        others: parameters that Adam updates.
+        parameters: all that is updated.
+        matrices: those among them that Muon updates, of two dimensions or more; Adam updates the others.
         rate: length of an update of a matrix: the root mean square of its singular values, times the root of how much
             taller than wide it is.
         adam_rate: Adam's learning rate.
@@ -51,16 +51,16 @@ class Muon(torch.optim.Optimizer):
 
     Example:
         >>> layer = nn.Linear(4, 3)
-        >>> optimizer = Muon([layer.weight], [layer.bias], rate=0.1, adam_rate=1e-3)
+        >>> optimizer = Muon(layer.parameters(), matrices=[layer.weight], rate=0.1, adam_rate=1e-3)
         >>> layer(torch.ones(4)).sum().backward()
         >>> optimizer.step()
     """
 
     def __init__(
         self,
-        matrices: Iterable[nn.Parameter],
-        others: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter],
         *,
+        matrices: Sequence[nn.Parameter],
         rate: float,
         adam_rate: float,
         weight_decay: float = 0.0,
@@ -68,9 +68,11 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         normed: Iterable[nn.Parameter] = (),
     ) -> None:
+        known = {id(p) for p in matrices}
+        others = [p for p in parameters if id(p) not in known]
         groups: list[dict[str, Any]] = [
             {"params": [*matrices], "lr": rate, "momentum": momentum},
-            {"params": [*others], "lr": adam_rate, "betas": betas, "weight_decay": weight_decay},
+            {"params": others, "lr": adam_rate, "betas": betas, "weight_decay": weight_decay},
         ]
         super().__init__(groups, {})
         self.normed = [*normed]

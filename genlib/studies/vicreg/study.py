@@ -299,11 +299,9 @@ class VICReg(Study[Embedder]):
         if not self.muon_rate:
             return super().optimizer(model)
         matrices = model.hidden_matrices()
-        known = {id(parameter) for parameter in matrices}
-        others = [parameter for parameter in model.parameters() if id(parameter) not in known]
         return Muon(
-            matrices,
-            others,
+            model.parameters(),
+            matrices=matrices,
             rate=self.muon_rate,
             adam_rate=self.learning_rate,
             weight_decay=self.weight_decay,

@@ -42,7 +42,7 @@ def take_steps(net, optimizer, loss, steps):
 def test_what_is_left_to_adam_is_torchs_adam():
     net, loss = problem()
     other = copy.deepcopy(net)
-    ours = Muon([], net.parameters(), rate=0.1, adam_rate=1e-2, weight_decay=0.1)
+    ours = Muon(net.parameters(), matrices=[], rate=0.1, adam_rate=1e-2, weight_decay=0.1)
     take_steps(net, ours, loss, range(20))
     take_steps(other, torch.optim.Adam(other.parameters(), lr=1e-2, weight_decay=0.1), loss, range(20))
     for p, q in zip(net.parameters(), other.parameters(), strict=True):
@@ -52,7 +52,7 @@ def test_what_is_left_to_adam_is_torchs_adam():
 def test_matrices_move_as_by_torchs_muon():
     net, loss = problem()
     other = copy.deepcopy(net)
-    ours = Muon([net[2].weight, net[4].weight], [net[0].weight], rate=0.05, adam_rate=0.0)
+    ours = Muon(net.parameters(), matrices=[net[2].weight, net[4].weight], rate=0.05, adam_rate=0.0)
     theirs = torch.optim.Muon([other[2].weight, other[4].weight], lr=0.05, weight_decay=0.0, momentum=0.95)
     before = net[2].weight.detach().clone()
     take_steps(net, ours, loss, range(10))
@@ -65,14 +65,14 @@ def test_matrices_move_as_by_torchs_muon():
 def test_a_kernel_is_the_matrix_of_its_rows():
     net, loss = problem()
     before = net[0].weight.detach().clone()
-    take_steps(net, Muon([net[0].weight], [], rate=0.1, adam_rate=0.0), loss, range(1))
+    take_steps(net, Muon(net.parameters(), matrices=[net[0].weight], rate=0.1, adam_rate=0.0), loss, range(1))
     moved = (net[0].weight - before).flatten(1) / 0.1
     assert torch.allclose(torch.linalg.svdvals(moved), torch.ones(8), atol=0.4)
 
 
 def test_kernels_before_a_norm_keep_their_length():
     net, loss = problem()
-    optimizer = Muon([net[0].weight], [], rate=0.1, adam_rate=0.0, normed=[net[0].weight])
+    optimizer = Muon(net.parameters(), matrices=[net[0].weight], rate=0.1, adam_rate=0.0, normed=[net[0].weight])
     take_steps(net, optimizer, loss, range(3))
     assert net[0].weight.norm().item() == pytest.approx(8**0.5)
     model = VICReg.preset("tiny").model()
@@ -82,10 +82,10 @@ def test_kernels_before_a_norm_keep_their_length():
 
 def test_it_goes_on_from_a_state_bit_for_bit():
     net, loss = problem()
-    optimizer = Muon([net[0].weight, net[2].weight], [net[0].bias, net[4].weight], rate=0.02, adam_rate=1e-2)
+    optimizer = Muon(net.parameters(), matrices=[net[0].weight, net[2].weight], rate=0.02, adam_rate=1e-2)
     take_steps(net, optimizer, loss, range(5))
     other = copy.deepcopy(net)
-    again = Muon([other[0].weight, other[2].weight], [other[0].bias, other[4].weight], rate=1.0, adam_rate=1.0)
+    again = Muon(other.parameters(), matrices=[other[0].weight, other[2].weight], rate=1.0, adam_rate=1.0)
     again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     take_steps(net, optimizer, loss, range(5, 9))
     take_steps(other, again, loss, range(5, 9))

@@ -103,11 +103,11 @@ class Muon(torch.optim.Optimizer):
     def _step_of_adam(self, p: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (first, second) = self.state[p], group["betas"]
         if not state:
-            state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
+            state.update(step=torch.zeros((), device="cpu"), mean=torch.zeros_like(p), square=torch.zeros_like(p))
         state["step"] += 1
-        mean, square = state["mean"], state["square"]
+        step, mean, square = state["step"].item(), state["mean"], state["square"]
         gradient = gradient + group["weight_decay"] * p
         mean.lerp_(gradient, 1 - first)
         square.lerp_(gradient.square(), 1 - second)
-        root = (square / (1 - second ** state["step"])).sqrt_().add_(1e-8)
-        p.addcdiv_(mean, root, value=-group["lr"] / (1 - first ** state["step"]))
+        root = (square / (1 - second**step)).sqrt_().add_(1e-8)
+        p.addcdiv_(mean, root, value=-group["lr"] / (1 - first**step))

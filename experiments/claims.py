@@ -52,7 +52,8 @@ def effects(run: Run, *, claims: list[tuple[int, Claim]], storage: str) -> dict[
 
     @cache  # a run that several claims look at is opened, and evaluated, once
     def opened(study: Study[Any]) -> Trained[Any]:
-        return open_run(Run(replace(study, seed=run.study.seed), storage).path)
+        mine = replace(study, seed=run.study.seed)
+        return replace(open_run(Run(mine, storage).path), study=mine)  # measured as the claim has it
 
     return {number: claim.effect([opened(study) for study in claim.studies]) for number, claim in claims}
 

@@ -105,7 +105,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state.update(step=torch.zeros((), device="cpu"), mean=torch.zeros_like(p), square=torch.zeros_like(p))
         state["step"] += 1
-        step, mean, square = state["step"].item(), state["mean"], state["square"]
+        step, mean, square = float(state["step"]), state["mean"], state["square"]
         gradient = gradient + group["weight_decay"] * p
         mean.lerp_(gradient, 1 - first)
         square.lerp_(gradient.square(), 1 - second)

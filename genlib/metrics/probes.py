@@ -56,7 +56,8 @@ def fit_probe(x: Features, y: Labels, *, penalty: float = 1e-4, steps: int = 300
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     scaled = (x - mean) / std
     spread, parts = torch.linalg.eigh(scaled.T @ scaled / len(x))
-    change = parts * (CURVATURE * spread.clamp_min(0) + 2 * penalty).rsqrt()
+    ease = (CURVATURE * spread.clamp_min(0) + 2 * penalty).rsqrt()
+    change = parts * ease
     eased = scaled @ change  # coordinates in which the loss curves alike in all directions
     eased_weight = x.new_zeros(x.shape[1], int(y.max()) + 1).requires_grad_()
     bias = x.new_zeros(eased_weight.shape[1]).requires_grad_()
@@ -66,8 +67,8 @@ def fit_probe(x: Features, y: Labels, *, penalty: float = 1e-4, steps: int = 300
 
     def loss() -> Tensor:
         fit.zero_grad()
-        weight = change @ eased_weight
-        value = functional.cross_entropy(eased @ eased_weight + bias, y) + penalty * weight.square().sum()
+        weight_in_parts = ease.unsqueeze(1) * eased_weight  # as long as the weight
+        value = functional.cross_entropy(eased @ eased_weight + bias, y) + penalty * weight_in_parts.square().sum()
         torch.autograd.backward(value)
         return value
 

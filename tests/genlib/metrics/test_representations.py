@@ -41,7 +41,7 @@ def test_shuffled_classes_are_read_at_chance(isotropic):
 
 def test_a_probe_is_fitted_to_its_end(isotropic):
     y = (isotropic[:, 0] + 0.5 * Draws(0, "noise").normal(4_000) > 0).long()
-    probe = fit_probe(isotropic, y)
+    probe = fit_probe(isotropic, y, penalties=(1e-4,))
     assert probe.slope < 1e-4
     weight, bias = probe.weight.clone().requires_grad_(), probe.bias.clone().requires_grad_()
     scaled = (isotropic - isotropic.mean(0)) / isotropic.std(0)
@@ -49,6 +49,22 @@ def test_a_probe_is_fitted_to_its_end(isotropic):
     loss.backward()
     assert weight.grad.norm() < 1e-4  # a stationary point of a convex loss is its minimum
     assert probe.accuracy(isotropic, y) > 0.8
+
+
+def test_many_features_of_few_rows_get_a_large_penalty_and_few_of_many_a_small_one():
+    draws = Draws(0, "features")
+    truth = draws.normal(200, 10)
+
+    def read(rows, width, **how):
+        x = draws.normal(rows + 1_000, width)
+        y = (x[:, :200] @ truth[:width] + 3 * draws.normal(rows + 1_000, 10)).argmax(1)
+        probe = fit_probe(x[:rows], y[:rows], **how)
+        return probe.penalty, probe.accuracy(x[rows:], y[rows:])
+
+    penalty, accuracy = read(500, 200)
+    assert penalty >= 1e-2
+    assert accuracy > 0.3
+    assert read(4_000, 5)[0] <= 1e-3
 
 
 def test_constant_features_are_no_trouble_to_a_probe():

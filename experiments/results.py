@@ -61,7 +61,7 @@ SEEDS = {
     "VICReg, best": range(1),  # chosen on training images alone; hours of one thread
     "VICReg, best, taught with labels": range(1),
 }
-"""The seeds of rows of which an interval over fewer would hide a bad one."""
+"""The seeds of rows that need more, so that no bad one hides, and of those that take too long for several."""
 
 
 class Family(NamedTuple):
@@ -244,8 +244,8 @@ def evaluate(run: Run, *, workers: Workers, device: str, any_device: bool) -> di
 
 def main(options: ResultOptions) -> None:
     """Train what is missing and print the tables."""
-    whole = options.only in ROWS
-    rows = {name: study for name, study in ROWS.items() if (name == options.only if whole else options.only in name)}
+    names = [options.only] if options.only in ROWS else [name for name in ROWS if options.only in name]
+    rows = {name: ROWS[name] for name in names}
     if not rows:
         kinds = ", ".join(dict.fromkeys(type(study).__name__ for study in ROWS.values()))
         raise InputError(f"--only: got {options.only!r}, which no row has in its name; rows are of {kinds}.")

@@ -2,7 +2,7 @@
 
 Adam measures every weight by itself; a matrix then moves along a few directions only. Jordan's Muon (2024,
 https://kellerjordan.github.io/posts/muon/) moves it along all of them by the same amount. A kernel of a convolution
-counts as the matrix of its rows. torch's own `Muon` takes none, and no weights that are left to Adam.
+counts as the matrix of its rows. torch's own `Muon` takes no kernels, and leaves nothing to Adam.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Muon(torch.optim.Optimizer):
     Arguments:
         parameters: all that is updated.
         matrices: those among them that Muon updates, of two dimensions or more; Adam updates the others.
-        rate: length of an update of a matrix: the root mean square of its singular values, times the root of how much
-            taller than wide it is.
+        rate: about the singular values of an update of a matrix; where that is taller than wide, they are larger by
+            the root of the ratio.
         adam_rate: Adam's learning rate.
         weight_decay: weight of Adam's L2 penalty.
         momentum: weight of the past in the mean of a matrix's gradients.

@@ -61,21 +61,14 @@ def fit_probe(x: Features, y: Labels, *, penalties: Sequence[float] = PENALTIES,
         1.0
     """
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
-    spread, parts = torch.linalg.eigh(((x - mean) / std).T @ ((x - mean) / std) / len(x))
-    turned = (x - mean) / std @ parts
-    fitted = x.new_zeros(x.shape[1], int(y.max()) + 1), x.new_zeros(int(y.max()) + 1)
-    penalty, most, start = penalties[0], -1.0, fitted
+    scaled = (x - mean) / std
+    spread, parts = torch.linalg.eigh(scaled.T @ scaled / len(x))
+    turned = scaled @ parts
+    classes = int(y.max()) + 1
+    start = x.new_zeros(x.shape[1], classes), x.new_zeros(classes)
+    penalty = penalties[0]
     if len(penalties) > 1:
-        held = torch.arange(len(x), device=x.device) % 5 == 0
-        kept = turned[~held]
-        for smaller in penalties:
-            fitted = _fit(kept, y[~held], spread, smaller, fitted, steps)[0]
-            share = ((turned[held] @ fitted[0] + fitted[1]).argmax(1) == y[held]).float().mean().item()
-            if share < most:
-                break
-            if share > most:
-                penalty, most, start = smaller, share, fitted
-        del kept
+        penalty, start = _chosen(turned, y, spread, penalties, start, steps)
     (weight, bias), slope = _fit(turned, y, spread, penalty, start, steps)
     return Probe(parts @ weight, bias, mean, std, penalty, slope)
 
@@ -84,11 +77,28 @@ Fitted = tuple[Tensor, Tensor]
 """Weights and biases."""
 
 
+def _chosen(
+    x: Features, y: Labels, spread: Tensor, penalties: Sequence[float], start: Fitted, steps: int
+) -> tuple[float, Fitted]:
+    """The penalty that reads most of every fifth row, and what was fitted to the others with it."""
+    held = torch.arange(len(x), device=x.device) % 5 == 0
+    kept, fitted = x[~held], start
+    chosen, most = penalties[0], -1.0
+    for penalty in penalties:
+        fitted, _ = _fit(kept, y[~held], spread, penalty, fitted, steps)
+        share = ((x[held] @ fitted[0] + fitted[1]).argmax(1) == y[held]).float().mean().item()
+        if share < most:
+            break
+        if share > most:
+            chosen, most, start = penalty, share, fitted
+    return chosen, start
+
+
 def _fit(x: Features, y: Labels, spread: Tensor, penalty: float, start: Fitted, steps: int) -> tuple[Fitted, float]:
     """Weights and biases for uncorrelated features of known mean squares, from a start; and the slope at their end."""
     ease = (CURVATURE * spread.clamp_min(0) + 2 * penalty).rsqrt()  # the loss then curves alike in all directions
     eased = x * ease
-    weight, bias = ((start[0] / ease.unsqueeze(1)).requires_grad_(), start[1].clone().requires_grad_())
+    weight, bias = (start[0] / ease.unsqueeze(1)).requires_grad_(), start[1].clone().requires_grad_()
     fit = torch.optim.LBFGS(
         [weight, bias], max_iter=steps, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
     )

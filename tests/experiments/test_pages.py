@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.claims import ClaimOptions, chosen_claims, with_news
+from cluster import Run
+from experiments.claims import ClaimOptions, chosen_claims, effects, with_news
 from experiments.command import record
 from experiments.command.fields import described
 from experiments.pages import write
-from genlib import STUDIES, InputError, views_of
+from genlib import STUDIES, Claim, FlowMatching, InputError, views_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +85,13 @@ def test_new_verdicts_take_the_places_of_old_ones_and_stale_ones_go():
     assert merged[0] == recorded[0]
     chosen = chosen_claims(ClaimOptions(studies=(study,), only=text))
     assert [claim.text for claim in chosen[study]] == [text]
+
+
+def test_a_claim_measures_a_run_under_its_own_evaluation_fields(tmp_path):
+    Run(FlowMatching.preset("tiny", samples=120), tmp_path).execute(figures=False)
+    study = FlowMatching.preset("tiny", samples=70)
+    claim = Claim("as many are drawn", (study,), lambda runs: len(runs[0].evaluation.samples["x"]), "samples")
+    assert effects(Run(study, tmp_path), claims=[(0, claim)], storage=str(tmp_path)) == {0: 70}
 
 
 def test_a_summary_is_a_mean_with_its_interval():

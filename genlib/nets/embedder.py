@@ -74,10 +74,11 @@ class Embedder(nn.Module):
         assert self.backbone is not None  # the study refuses to ask codes for features
         return self.backbone(x)
 
-    def quarters(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n f"]:
-        """The backbone's last maps averaged over each quarter of the image: four times as many features."""
+    def whole_and_quarters(self, x: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n f"]]:
+        """The features, and the last maps averaged over each quarter of the image: four times as many."""
         assert self.backbone is not None
-        return functional.adaptive_avg_pool2d(self.backbone.maps(x), 2).flatten(1)
+        maps = self.backbone.maps(x)
+        return maps.mean((2, 3)), functional.adaptive_avg_pool2d(maps, 2).flatten(1)
 
     def encoded(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
         """The encoding of features."""

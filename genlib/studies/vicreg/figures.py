@@ -34,13 +34,17 @@ def draw(study: VICReg, model: Embedder, history: History) -> dict[str, Drawing]
     """Every figure of the study; free codes have no test images, so only those of their spread and probe."""
     train, seen = study.represented_parts(model, "evaluation")
     fresh = study.begun()
+    if study.codes:
+        _, begun = study.represented_parts(fresh, "evaluation")
+    else:
+        begun = study.represent(fresh, study.images.evaluation.to(seen.y.device))
     x, y = _numpy(seen.features[:SHOWN]), _numpy(seen.y[:SHOWN])
     by_tsne = tsne_plane(x, seed=study.seed)
     drawings = {
         "terms": _terms(history),
         "planes": _class_planes(study, {"PCA": pca_plane(x), "t-SNE": by_tsne}, y),
         "probe": _probe(train, seen),
-        "spectrum": _spectrum(seen, study.represented_parts(fresh, "evaluation")[1]),
+        "spectrum": _spectrum(seen, begun),
     }
     if study.codes:
         return drawings

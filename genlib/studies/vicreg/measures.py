@@ -16,12 +16,15 @@ FAR = 5
 
 
 class Represented(NamedTuple):
-    """Images as the backbone's features, their linear encodings, the projector's embeddings; and their classes."""
+    """Images as the backbone's features, their linear encodings, the projector's embeddings; their classes; and the
+    features of their four quarters (of codes: the codes).
+    """
 
     features: Tensor
     encodings: Tensor
     embeddings: Tensor
     y: Tensor
+    quarters: Tensor
 
 
 def full_metrics(train: Represented, seen: Represented, *, seed: int) -> dict[str, float]:

@@ -384,26 +384,31 @@ class VICReg(Study[Embedder]):
 
     # -- what is looked at ---------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def features(self, model: Embedder, x: Tensor) -> Tensor:
         """The backbone's features of images as bytes."""
-        if model.backbone is None:
-            raise InputError("VICReg.codes: free codes have no net, so other images have no features.")
-        return torch.cat([model.features(self.as_is(chunk, self.look_size)) for chunk in torch.split(x, CHUNK)])
+        return self._whole_and_quarters(model, x, self.look_size)[0]
 
     @torch.no_grad()
-    def wide_features(self, model: Embedder, x: Tensor) -> Tensor:
+    def _whole_and_quarters(self, model: Embedder, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        if model.backbone is None:
+            raise InputError("VICReg.codes: free codes have no net, so other images have no features.")
+        parts = [model.whole_and_quarters(self.as_is(chunk, size)) for chunk in torch.split(x, CHUNK)]
+        whole, quarters = zip(*parts, strict=True)
+        return torch.cat(whole), torch.cat(quarters)
+
+    def wide_features(self, model: Embedder, seen: Represented, x: Tensor) -> Tensor:
         """What a wider probe reads: the backbone's last maps by quarters, at each of `wide_sizes`, side by side."""
-        chunks = torch.split(x, CHUNK)
-        sizes = [torch.cat([model.quarters(self.as_is(part, size)) for part in chunks]) for size in self.wide_sizes]
-        return torch.cat(sizes, 1)
+        known = {self.look_size: seen.quarters}
+        sizes = [size for size in self.wide_sizes if size not in known]
+        known |= {size: self._whole_and_quarters(model, x, size)[1] for size in sizes}
+        return torch.cat([known[size] for size in self.wide_sizes], 1)
 
     @torch.no_grad()
     def represent(self, model: Embedder, seen: Labelled) -> Represented:
         """Features, encodings and embeddings of images, with their classes."""
-        features = self.features(model, seen.x)
+        features, quarters = self._whole_and_quarters(model, seen.x, self.look_size)
         encodings = model.encoded(features)
-        return Represented(features, encodings, _headed(model, encodings), seen.y)
+        return Represented(features, encodings, _headed(model, encodings), seen.y, quarters)
 
     @torch.no_grad()
     def represented_parts(self, model: Embedder, part: Literal["validation", "evaluation"]) -> list[Represented]:
@@ -415,7 +420,7 @@ class VICReg(Study[Embedder]):
             y = self.images.train.y.to(device)
             codes, cut = model.code(torch.arange(len(y), device=device)), len(y) * 4 // 5
             return [
-                Represented(codes[rows], codes[rows], _headed(model, codes[rows]), y[rows])
+                Represented(codes[rows], codes[rows], _headed(model, codes[rows]), y[rows], codes[rows])
                 for rows in (slice(cut), slice(cut, None))
             ]
         return [self.represent(model, rows.to(device)) for rows in (self.images.train, getattr(self.images, part))]
@@ -449,8 +454,9 @@ class VICReg(Study[Embedder]):
         if model.backbone is not None and not self.codes:
             images = self.images.evaluation.to(draws.device)
             metrics |= self._measured_on_images(model, train, seen, images, draws)
-            wide = [self.wide_features(model, part.x.to(draws.device)) for part in (self.images.train, images)]
-            metrics["probe_accuracy/wide"] = probe_accuracy(wide[0], train.y, wide[1], seen.y)
+            known = self.wide_features(model, train, self.images.train.x.to(draws.device))
+            asked = self.wide_features(model, seen, images.x)
+            metrics["probe_accuracy/wide"] = probe_accuracy(known, train.y, asked, seen.y)
         metrics |= self.floors_of_probe() if self.floors else {}
         samples = {"features": seen.features.half().cpu().numpy(), "encodings": seen.encodings.half().cpu().numpy()}
         return Evaluation(metrics, {**samples, "y": seen.y.cpu().numpy()}, {})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -277,8 +277,8 @@ def main(options: ResultOptions) -> None:
     print_lines(options.console, {"metrics": f"{options.root}/results.json", "markdown": f"{options.root}/results.md"})
     if options.record:
         record(measured)
-    if options.gallery:
-        fill_gallery(rows, options.root)
+    for family in FAMILIES.values() if options.gallery else ():
+        fill_gallery(family.rows.keys() & rows.keys(), family, options)
     end(options)
     conclude([run.result() for run in runs], as_json=options.json)
 
@@ -315,15 +315,13 @@ def record(measured: Mapping[str, Mapping[str, list[float]]]) -> None:
     write_record("results", {name: recorded[name] for name in ROWS if name in recorded})
 
 
-def fill_gallery(rows: dict[str, Study[Any]], storage: Path) -> None:
-    """Copy the chosen pictures of the first seed to the gallery."""
-    for name, pictures in PICTURES.items():
-        if name in rows:
-            path = Run(replace(rows[name], seed=POINTS.seeds_of(name)[0]), storage).path
-            evaluation = json.loads((path / "result.json").read_text())["evaluation"]
-            for picture in pictures:
-                source = path / "evaluations" / evaluation / "figures" / f"{picture}.png"
-                shutil.copyfile(source, GALLERY / f"{rows[name].title()}-{picture.replace('_', '-')}.png")
+def fill_gallery(names: Iterable[str], family: Family, options: ResultOptions) -> None:
+    """Copy the chosen pictures of some rows' first seeds to the gallery."""
+    for name in names:
+        study = replace(family.rows[name], seed=family.seeds_of(name)[0])
+        figures = Run(study, options.root).evaluation_folder(study) / "figures"
+        for picture in PICTURES.get(name, ()):
+            shutil.copyfile(figures / f"{picture}.png", GALLERY / f"{study.title()}-{picture.replace('_', '-')}.png")
 
 
 if __name__ == "__main__":

@@ -54,35 +54,36 @@ def test_who_was_taken_over_cannot_write_any_more(tmp_path):
 
 
 CLAIM = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from cluster.lease import Held, Lease
-folder, ready, go = map(Path, sys.argv[1:])
-ready.touch()
-while not go.exists():
-    time.sleep(0.001)
-try:
-    lease = Lease.claim(folder)
-except Held:
-    print("refused", flush=True)
-else:
-    lease.keep()
-    print("held", flush=True)
-    sys.stdin.read()
+folder, go = map(Path, sys.argv[1:])
+for _ in range(6):
+    if os.fork() == 0:
+        os.write(1, b"ready\\n")
+        while not go.exists():
+            time.sleep(0.001)
+        try:
+            lease = Lease.claim(folder)
+        except Held:
+            os.write(1, b"refused\\n")
+        else:
+            lease.keep()
+            os.write(1, b"held\\n")
+            sys.stdin.read()
+        os._exit(0)
+for _ in range(6):
+    os.wait()
 """
 
 
 def test_of_many_claimers_one_gets_the_lease(tmp_path):
-    ready, go = [tmp_path / f"ready-{k}" for k in range(6)], tmp_path / "go"
-    others = [in_another_process(CLAIM, tmp_path / "lease", at, go, stdin=subprocess.PIPE) for at in ready]
-    while not all(at.exists() for at in ready):
-        assert all(other.poll() is None for other in others)
-        time.sleep(0.01)
-    go.touch()
-    said = [other.stdout.readline().strip() for other in others]
-    for other in others:
-        other.communicate()
-    assert sorted(said) == ["held", *["refused"] * 5]
+    with in_another_process(CLAIM, tmp_path / "lease", tmp_path / "go", stdin=subprocess.PIPE) as claimers:
+        assert [claimers.stdout.readline() for _ in range(6)] == ["ready\n"] * 6
+        (tmp_path / "go").touch()
+        said = [claimers.stdout.readline() for _ in range(6)]
+        claimers.communicate()
+    assert sorted(said) == ["held\n", *["refused\n"] * 5]
 
 
 def test_a_lease_that_was_released_is_nobodys(tmp_path):

@@ -33,9 +33,9 @@ def words(figure: Figure) -> list[Word]:
     return found + [("legend", legend.get_window_extent()) for legend in legends]
 
 
-def cut(figure: Figure, *, slack: float = 1.0) -> list[str]:
-    """The words that reach beyond the canvas by more than `slack` pixels."""
-    found, canvas = words(figure), figure.bbox
+def cut(figure: Figure, found: list[Word] | None = None, *, slack: float = 1.0) -> list[str]:
+    """The words that reach beyond the canvas by more than `slack` pixels; `found` are words that are known already."""
+    found, canvas = found or words(figure), figure.bbox
     return [
         word
         for word, box in found
@@ -43,9 +43,9 @@ def cut(figure: Figure, *, slack: float = 1.0) -> list[str]:
     ]
 
 
-def overlaid(figure: Figure, *, slack: float = 1.0) -> list[tuple[str, str]]:
+def overlaid(figure: Figure, found: list[Word] | None = None, *, slack: float = 1.0) -> list[tuple[str, str]]:
     """The pairs of words that lie over each other by more than `slack` pixels both ways."""
-    found = [(word, box) for word, box in words(figure) if word != "legend"]
+    found = [(word, box) for word, box in found or words(figure) if word != "legend"]
     return [
         (one, other)
         for (one, a), (other, b) in combinations(found, 2)

@@ -239,11 +239,13 @@ class VICReg(Study[Embedder]):
         return {"guide": replace(self, **usual, positives="views", steps=self.guide_steps or self.steps)}
 
     def identity(self) -> dict[str, Any]:
-        """Where no neighbours are asked for, what is said of them changes nothing; nor does a Muon that is off."""
+        """Where no neighbours are asked for, what is said of them changes nothing; nor does a Muon that is off. How long
+        the guide trains is said by the guide, which is among the needs.
+        """
         identity = super().identity()
         if not self.muon_rate:
             del identity["fields"]["muon_rate"]  # runs from before it was there keep their keys
-        identity["fields"] |= self._declared(*OF_NEIGHBOURS) if self.positives == "views" else {}
+        identity["fields"] |= self._declared(*OF_NEIGHBOURS) if self.positives == "views" else {"guide_steps": 0}
         return identity
 
     def _declared(self, *names: str) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def test_the_guide_is_trained_as_long_or_as_long_as_asked():
     assert asked.needs() == {"guide": TINY}
     assert asked.course() == replace(asked, steps=9).course()
     assert replace(asked, guide_steps=0).course() != replace(asked, guide_steps=0, steps=9).course()
+    assert replace(asked, steps=20).key() == replace(asked, steps=20, guide_steps=0).key()
+    assert replace(asked, steps=20).key() != replace(asked, steps=20, guide_steps=19).key()
 
 
 def test_alternating_takes_neighbours_in_every_other_epoch(trained):

@@ -18,7 +18,7 @@ from genlib.draws import Draws
 Images = Float[Tensor, "n 3 h w"]
 TRIES = 10
 """Boxes that are proposed for a crop; where none fits, the whole image is taken."""
-IN_CACHE = 64
+IN_CACHE = 128
 """Number of images that a CPU changes together, so that they stay in its cache from one change to the next."""
 TINY = 1e-12
 """Least span of colours that is divided by."""
@@ -63,7 +63,7 @@ def views(
         if jitter:
             y = jittered(y, change[rows])
         if grey:
-            y = torch.where(_each(chance[rows, 2] < grey), brightness(y), y)
+            y = blended_with_grey(y, _each(chance[rows, 2] >= grey).to(y.dtype))
         if blur:
             y = torch.where(_each(chance[rows, 3] < blur), blurred(y, sigma[rows]), y)
         if solarise:
@@ -99,14 +99,11 @@ def cropped(
     Both directions are a product with a small matrix per image, so crop, resize and flip cost one pass.
     """
     top, left, high, wide = boxes.unbind(1)
-    rows = _resampling(top, high, x.shape[2], size)
-    columns = _resampling(left, wide, x.shape[3], size)
-    if flipped is not None:
-        columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
     n, c, height, width = x.shape
-    y = torch.bmm(x.to(rows.dtype).div_(255).reshape(n, c * height, width), columns.mT)  # n, c·h, size
-    y = torch.bmm(rows, y.reshape(n, c, height, size).transpose(1, 2).reshape(n, height, c * size))
-    return y.reshape(n, size, c, size).transpose(1, 2)
+    columns = _resampling(left, wide, width, size, flipped)
+    rows = _resampling(top, high, height, size).div_(255)
+    y = torch.bmm(x.to(rows.dtype).reshape(n, c * height, width), columns.mT)  # n, c·h, size
+    return rows.unsqueeze(1) @ y.reshape(n, c, height, size)
 
 
 def resized(x: UInt8[Tensor, "n c h w"], size: int) -> Float[Tensor, "n 3 size size"]:
@@ -116,20 +113,25 @@ def resized(x: UInt8[Tensor, "n c h w"], size: int) -> Float[Tensor, "n 3 size s
     return (x / 255 if size == height == width else cropped(x, box, size)).expand(-1, 3, -1, -1)
 
 
-def _resampling(start: Tensor, length: Tensor, whole: int, size: int) -> Float[Tensor, "n size whole"]:
+def _resampling(
+    start: Tensor, length: Tensor, whole: int, size: int, flipped: Tensor | None = None
+) -> Float[Tensor, "n size whole"]:
     """Weights of every input pixel in every output pixel: triangles as wide as an output pixel, or an input one."""
-    scale = (length / size)[:, None, None]
-    centre = (torch.arange(size, device=start.device) + 0.5)[None, :, None] * scale
-    place = torch.arange(whole, device=start.device)[None, None, :] - start[:, None, None]
-    weight = (1 - (place + 0.5 - centre).abs() / scale.clamp_min(1)).clamp_min(0)
-    weight = weight * ((place >= 0) & (place < length[:, None, None]))
-    return weight / weight.sum(2, keepdim=True)
+    scale = (length / size).unsqueeze(1)
+    pixel = torch.arange(size, device=start.device)
+    pixel = pixel if flipped is None else torch.where(flipped.unsqueeze(1), size - 1 - pixel, pixel)
+    place = torch.arange(whole, device=start.device) - start.unsqueeze(1)
+    width = scale.clamp_min(1)
+    weight = ((place + 0.5) / width).unsqueeze(1) - ((pixel + 0.5) * scale / width).unsqueeze(2)
+    weight.abs_().neg_().add_(1).clamp_min_(0)
+    weight.mul_(((place >= 0) & (place < length.unsqueeze(1))).to(weight.dtype).unsqueeze(1))
+    return weight.div_(weight.sum(2, keepdim=True))
 
 
 def brightness(x: Images) -> Float[Tensor, "n 1 h w"]:
     """The brightness of every pixel."""
     red, green, blue = x.unbind(1)
-    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue).unsqueeze(1)
+    return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2]).unsqueeze(1)
 
 
 def jittered(x: Images, change: Float[Tensor, "n 4"]) -> Images:
@@ -140,9 +142,13 @@ def jittered(x: Images, change: Float[Tensor, "n 4"]) -> Images:
     bright, contrast, saturation = (_each(1 + change[:, k]) for k in range(3))
     x = (x * bright).clamp_(0, 1)
     grey = brightness(x).mean((1, 2, 3), keepdim=True)
-    x = (contrast * x + (1 - contrast) * grey).clamp_(0, 1)
-    x = (saturation * x + (1 - saturation) * brightness(x)).clamp_(0, 1)
-    return hue_turned(x, change[:, 3])
+    x.mul_(contrast).add_((1 - contrast) * grey).clamp_(0, 1)
+    return hue_turned(blended_with_grey(x, saturation).clamp_(0, 1), change[:, 3])
+
+
+def blended_with_grey(x: Images, share: Float[Tensor, "n 1 1 1"]) -> Images:
+    """A share of each image, and for the rest the image in grey."""
+    return (x * share).add_(brightness(x).mul_(1 - share))
 
 
 def hue_turned(x: Images, turns: Float[Tensor, " n"]) -> Images:
@@ -151,16 +157,19 @@ def hue_turned(x: Images, turns: Float[Tensor, " n"]) -> Images:
     high = torch.maximum(torch.maximum(red, green), blue)
     low = torch.minimum(torch.minimum(red, green), blue)
     span = high - low
-    per_turn = span.clamp_min(TINY).reciprocal_().div_(6)
+    sixth = span.clamp_min(TINY).reciprocal_()
     hue = torch.where(
         red == high,
-        (green - blue).mul_(per_turn),
-        torch.where(green == high, (blue - red).mul_(per_turn).add_(1 / 3), (red - green).mul_(per_turn).add_(2 / 3)),
-    ).add_(turns[:, None, None])
-    # Each colour is the value, less the span where the hue is far from the colour's own, a third of a turn on.
-    apart = hue.unsqueeze(1) - torch.arange(3, dtype=x.dtype, device=x.device)[:, None, None] / 3
-    apart.sub_(apart.floor()).sub_(0.5).abs_()
-    return apart.mul_(6).sub_(1).clamp_(0, 1).mul_(span.unsqueeze(1)).add_(low.unsqueeze(1))
+        (green - blue).mul_(sixth),
+        torch.where(green == high, (blue - red).mul_(sixth).add_(2), (red - green).mul_(sixth).add_(4)),
+    )
+    hue.div_(6).add_(turns[:, None, None])
+    hue.sub_(hue.floor()).mul_(6)
+    # Red is full for two sixths about 0, where the distance to 3 is large; green about 2, blue about 4.
+    share = (hue.unsqueeze(1) - hue.new_tensor((3.0, 2.0, 4.0))[:, None, None]).abs_()
+    share[:, 0].sub_(1)
+    share[:, 1:].neg_().add_(2)
+    return share.clamp_(0, 1).mul_(span.unsqueeze(1)).add_(low.unsqueeze(1))
 
 
 def blurred(x: Images, sigma: Float[Tensor, " n"]) -> Images:

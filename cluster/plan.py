@@ -48,11 +48,13 @@ class Plan:
     workers: Workers
     have: dict[str, float]
     seconds: float
-    """Seconds of training, one run after the other."""
+    """Seconds of the training that is left, one run after the other."""
     needs: tuple[str, ...] = ()
     """Studies that are trained first where the storage has none yet: the runs work with their models."""
     shared: Shared = Shared()
     """What runs have in common with shorter ones."""
+    done: int = 0
+    """Number of the runs whose training the storage has already."""
 
     @property
     def at_once(self) -> int:
@@ -79,6 +81,7 @@ class Plan:
         size = upload_bytes()
         large = "; too large for `ray job submit`, which takes 100 MiB" if size > LARGEST_UPLOAD else ""
         first = [f"first:    {', '.join(self.needs)}, where the storage has none yet"] if self.needs else []
+        done = f"; of {self.done} the training is done" if self.done else ""
         passing = []
         if self.shared.runs:
             many = "runs pass" if self.shared.runs > 1 else "run passes"
@@ -88,7 +91,7 @@ class Plan:
             ]
         return [
             *first,
-            f"runs:     {self.runs}, each evaluated {self.looks} time{'s' * (self.looks != 1)}",
+            f"runs:     {self.runs}, each evaluated {self.looks} time{'s' * (self.looks != 1)}{done}",
             *passing,
             f"each:     {each}",
             f"there is: {self.have['CPU']:g} CPUs, {self.have['GPU']:g} GPUs: {self.at_once} at once",

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from cluster.directory import Result
 from cluster.needs import needs_of
 from cluster.plan import Plan, Shared, probe, refuse_too_large
+from cluster.run import Run
 from cluster.secrets import refuse_secrets
 from cluster.session import available
 from cluster.storage import refuse_unusable_storage
@@ -192,15 +193,17 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
     have = available(placement.cpus)
     known = sweep.settings() or [{}] * sweep.runs
     confirmed = min(sweep.confirm or len(known), len(known))
-    studies = [sweep.with_setting(setting) for setting in known]
-    per_seed = probe(studies)
     more = len(sweep.seeds) - 1
     seeds = sweep.seeds[:1] if sweep.confirm else sweep.seeds
-    shared = Shared.of([study for seed in seeds for study in sweep.trained(seed)])
-    seconds = per_seed * (1 + more * confirmed / max(1, len(known)))
+    asked = [sweep.with_setting(setting, seed) for seed in seeds for setting in known]
+    done = {study for study in sweep.trained() and asked if Run(study, placement.storage).result().status == "FINISHED"}
+    seconds = probe([study for study in asked if study not in done])
+    if sweep.confirm:
+        seconds += probe(asked) * more * confirmed / len(asked)
     runs = len(known) + more * confirmed
-    needed = [study.title() for study in needs_of(sweep.studies(), evaluated=sweep.evaluates)]
-    return Plan(runs, len(sweep.looks), placement.workers, have, seconds, tuple(needed), shared).check()
+    needed = tuple(study.title() for study in needs_of(sweep.studies(), evaluated=sweep.evaluates))
+    shared = Shared.of(asked)
+    return Plan(runs, len(sweep.looks), placement.workers, have, seconds, needed, shared, len(done)).check()
 
 
 def check(sweep: Sweep, placement: Placement) -> None:

@@ -98,10 +98,10 @@ def only_planned(options: Options, runs: Sequence[Run]) -> bool:
     unfinished = [run.study for run in runs if run.result().status != "FINISHED"]
     needed = tuple(study.title() for study in needs_of(studies))
     seconds = probe(unfinished) if options.plan else 0.0
-    plan = Plan(len(runs), 1, options.group, available(), seconds, needed).check()
+    done = len(runs) - len(unfinished)
+    plan = Plan(len(runs), 1, options.group, available(), seconds, needed, done=done).check()
     if options.plan:
-        done = f"done:     {len(runs) - len(unfinished)} of them"
-        options.console.print("\n".join([*plan.lines(), done]), highlight=False, soft_wrap=True)
+        options.console.print("\n".join(plan.lines()), highlight=False, soft_wrap=True)
         return True
     begin(options)
     for run in runs if options.fresh else ():

@@ -239,8 +239,9 @@ class VICReg(Study[Embedder]):
         return {"guide": replace(self, **usual, positives="views", steps=self.guide_steps or self.steps)}
 
     def identity(self) -> dict[str, Any]:
-        """Where no neighbours are asked for, what is said of them changes nothing; nor does a Muon that is off. How long
-        the guide trains is said by the guide, which is among the needs.
+        """Where no neighbours are asked for, what is said of them changes nothing; nor does a Muon that is off.
+
+        How long the guide trains is said by the guide, which is among the needs.
         """
         identity = super().identity()
         if not self.muon_rate:

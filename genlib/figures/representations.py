@@ -45,7 +45,7 @@ def term_panels(terms: Mapping[str, tuple[Series, Series]]) -> Figure:
         ax.set_title(name.replace("_", " "))
         ax.set_xlabel("update")
     axes[0].set_ylabel("weighted term")
-    axes[0].legend(loc="upper right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 
 
@@ -151,7 +151,7 @@ def counted_images(parts: Mapping[str, tuple[Strip, Int[np.ndarray, " _"]]], *, 
 @styled
 def spectra(values: Mapping[str, Float[np.ndarray, " _"]], ranks: Mapping[str, float]) -> Figure:
     """Standard deviations along the principal axes, largest first, with the effective rank of each set."""
-    figure, axes = panels(1, 1, size=(6.4, 3.6))
+    figure, axes = panels(1, 1, size=(6.4, 4.3))
     floor = 1e-6
     for name, deviations in values.items():
         axes[0].plot(
@@ -164,7 +164,7 @@ def spectra(values: Mapping[str, Float[np.ndarray, " _"]], ranks: Mapping[str, f
     axes[0].set_ylim(floor, 2)
     axes[0].set_xlabel("principal axis")
     axes[0].set_ylabel("deviation, largest = 1")
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 

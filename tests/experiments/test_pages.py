@@ -55,16 +55,11 @@ def test_an_unknown_block_is_named():
         write.written("<!-- weather -->\n<!-- end -->")
 
 
-UNCHECKED = {"vicreg"}
-"""Studies whose claims have not been checked yet, as the page of verdicts says: they take hours."""
-
-
 def test_every_claim_has_its_verdict_and_every_verdict_follows_from_its_interval():
     recorded = record.read_record("claims")
     claimed = {(kind.title(), claim.text, claim.measure) for kind in STUDIES for claim in views_of(kind).claims}
     known = {(one["study"], one["claim"], one["measure"]) for one in recorded}
-    assert known <= claimed
-    assert {study for study, *_ in claimed - known} <= UNCHECKED
+    assert known == claimed
     for one in recorded:
         expected = "undecided"
         if one["low"] > one["margin"]:

@@ -22,7 +22,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny-gpt tied byte pairs": ("tiny-gpt", {"tokeniser": "byte_pairs", "vocabulary": 300, "tied": True}),
     "vicreg resnet four views": (
         "vicreg",
-        {"backbone": "resnet", "views": 4, "one_batch": True, "blur": 0.5, "solarise": 0.2, "muon_rate": 0.05},
+        {"backbone": "resnet", "views": 4, "one_batch": True, "blur": 0.5, "solarise": 0.2, "muon_rate": 0.001},
     ),
     "vicreg alternating": (
         "vicreg",

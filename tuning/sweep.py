@@ -191,12 +191,13 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
     """What the sweep would run, after a check that it can."""
     check(sweep, placement)
     have = available(placement.cpus)
-    known = sweep.settings() or [{}] * sweep.runs
+    beforehand = sweep.settings()
+    known = beforehand or [{}] * sweep.runs
     confirmed = min(sweep.confirm or len(known), len(known))
     more = len(sweep.seeds) - 1
     seeds = sweep.seeds[:1] if sweep.confirm else sweep.seeds
     asked = [sweep.with_setting(setting, seed) for seed in seeds for setting in known]
-    done = {study for study in sweep.trained() and asked if Run(study, placement.storage).result().status == "FINISHED"}
+    done = {study for study in asked if beforehand and Run(study, placement.storage).result().status == "FINISHED"}
     seconds = probe([study for study in asked if study not in done])
     if sweep.confirm:
         seconds += probe(asked) * more * confirmed / len(asked)

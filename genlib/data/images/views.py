@@ -157,11 +157,11 @@ def hue_turned(x: Images, turns: Float[Tensor, " n"]) -> Images:
     high = torch.maximum(torch.maximum(red, green), blue)
     low = torch.minimum(torch.minimum(red, green), blue)
     span = high - low
-    sixth = span.clamp_min(TINY).reciprocal_()
+    per_span = span.clamp_min(TINY).reciprocal_()
     hue = torch.where(
         red == high,
-        (green - blue).mul_(sixth),
-        torch.where(green == high, (blue - red).mul_(sixth).add_(2), (red - green).mul_(sixth).add_(4)),
+        (green - blue).mul_(per_span),
+        torch.where(green == high, (blue - red).mul_(per_span).add_(2), (red - green).mul_(per_span).add_(4)),
     )
     hue.div_(6).add_(turns[:, None, None])
     hue.sub_(hue.floor()).mul_(6)

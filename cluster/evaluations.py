@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cluster.files import Damaged, file_sha256, numbers, read_json, set_aside, storage_failures, write_json
-from genlib import Drawing, Evaluation, Study, Trained
+from genlib import Drawing, Evaluation, Film, Study, Trained
 from genlib.settings import evaluation_fields
 from genlib.study import places
 
@@ -153,8 +153,11 @@ def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
 def _draw(trained: Trained[Any], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     names: dict[str, dict[str, str]] = {}
-    for name, (figure, arrays) in trained.figures.items():
+    for name, drawing in trained.figures.items():
+        figure, arrays = drawing
         figure.savefig(folder / f"{name}.png", dpi=DPI)
+        if isinstance(drawing, Film):
+            drawing.save(folder / f"{name}.gif")
         for key, array in arrays.items():
             safe = "".join(c if c.isalnum() else "_" for c in key).strip("_")
             np.savetxt(folder / f"{name}.{safe}.csv", np.atleast_2d(array), delimiter=",", fmt="%.6g")

@@ -1,6 +1,10 @@
 """Draw samples from a trained run.
 
 python experiments/sample.py RUN [--count 10000] [--seed 0] [--out samples.npz] [--EVALUATION-FIELD value …]
+python experiments/sample.py RUN --prompt "a red seven" --count 16 [--prompts FILE] [--guidance 2] [--negative "a one"]
+
+Images of prompts are written as arrays, as a grid (samples.png) and as a film of how they leave the noise
+(samples.gif); `--count` is then the number of images of each prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ from cluster.plan import bytes_in_words, memory_left
 from cluster.storage import find_run, storage_from
 from experiments.command.arguments import HELP, POSITIONAL, given_fields, options_of, read_some, show_help
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError, Study, find_study
+from experiments.command.prompted import draw_prompts
+from genlib import ImageDiffusion, InputError, Study, find_study
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,12 @@ class Options:
     """Number of samples to draw."""
     seed: int = 0
     """Seed of the draws; the run's own evaluation drew others."""
+    prompt: tuple[str, ...] = ()
+    """Prompts, for a run of image-diffusion; an empty one asks for any image."""
+    prompts: Path | None = None
+    """File of prompts, one per line."""
+    negative: str = ""
+    """Prompt that images are pushed away from, by guidance above 1, in place of the empty one."""
     out: Path = Path("samples.npz")
     """File to write: arrays `x` and, if the run has classes, `y`."""
     own: str = ""
@@ -65,6 +76,11 @@ def main(arguments: list[str]) -> None:
     if need > have:
         least, left = bytes_in_words(need), bytes_in_words(have)
         raise InputError(f"--count: {options.count} samples need {least} at least, and {left} are left.")
+    if options.prompt or options.prompts or options.negative:
+        if not isinstance(study, ImageDiffusion):
+            raise InputError(f"{study.title()} reads no prompts: give a run of image-diffusion.")
+        print(draw_prompts(study, trained.model, options))
+        return
     drawn = study.sample(trained.model, options.count, study.draws(f"samples of {options.seed}"))
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
     try:

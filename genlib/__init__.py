@@ -11,7 +11,7 @@ Example:
 from genlib.catalogue import CATALOGUE, STUDIES, Entry, Views, views_of
 from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from genlib.claims import Claim, Finding, weigh
-from genlib.drawing import Drawing
+from genlib.drawing import Drawing, Film
 from genlib.draws import Draws
 from genlib.errors import CheckpointDamaged, CheckpointError, Diverged, InputError
 from genlib.fitting import fit
@@ -26,6 +26,7 @@ from genlib.studies.colour_transfer.study import ColourTransfer
 from genlib.studies.coupling_flow.study import CouplingFlow
 from genlib.studies.digit_judge.study import DigitJudge
 from genlib.studies.flow_matching.study import FlowMatching
+from genlib.studies.image_diffusion.study import ImageDiffusion
 from genlib.studies.point_diffusion.study import PointDiffusion
 from genlib.studies.spiral_diffusion.study import SpiralDiffusion
 from genlib.studies.tiny_gpt.study import TinyGPT
@@ -52,9 +53,11 @@ __all__ = [
     "Draws",
     "Entry",
     "Evaluation",
+    "Film",
     "Finding",
     "FlowMatching",
     "History",
+    "ImageDiffusion",
     "InputError",
     "JointVAE",
     "Launch",

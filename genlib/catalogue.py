@@ -26,6 +26,7 @@ from genlib.studies.colour_transfer.study import ColourTransfer
 from genlib.studies.coupling_flow.study import CouplingFlow
 from genlib.studies.digit_judge.study import DigitJudge
 from genlib.studies.flow_matching.study import FlowMatching
+from genlib.studies.image_diffusion.study import ImageDiffusion
 from genlib.studies.point_diffusion.study import PointDiffusion
 from genlib.studies.spiral_diffusion.study import SpiralDiffusion
 from genlib.studies.tiny_gpt.study import TinyGPT
@@ -113,6 +114,12 @@ def _vicreg() -> Views:
     return Views(figures.draw, claims.CLAIMS)
 
 
+def _image_diffusion() -> Views:
+    from genlib.studies.image_diffusion import claims, figures
+
+    return Views(figures.draw, claims.CLAIMS)
+
+
 CATALOGUE = (
     Entry(PointDiffusion, _point_diffusion),
     Entry(SpiralDiffusion, _spiral_diffusion),
@@ -124,6 +131,7 @@ CATALOGUE = (
     Entry(ColourTransfer, _colour_transfer),
     Entry(TinyGPT, _tiny_gpt),
     Entry(VICReg, _vicreg),
+    Entry(ImageDiffusion, _image_diffusion),
     Entry(DigitJudge, _losses),
 )
 STUDIES = tuple(entry.study for entry in CATALOGUE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,6 +27,29 @@ class Drawing(NamedTuple):
         content = io.BytesIO()
         self.figure.savefig(content, format="png")
         return content.getvalue()
+
+
+class Film(Drawing):
+    """A drawing that also moves.
+
+    Arguments:
+        frames: pictures, one after the other, as bytes (t, h, w, 3).
+    """
+
+    frames: np.ndarray
+
+    def __new__(cls, figure: Figure, arrays: dict[str, np.ndarray], frames: np.ndarray) -> Film:
+        film = super().__new__(cls, figure, arrays)
+        film.frames = frames
+        return film
+
+    def save(self, path: Path, *, milliseconds: int = 120, pause: int = 1_500) -> None:
+        """Write the frames as a GIF that begins anew after a pause."""
+        from PIL import Image
+
+        first, *others = [Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE) for frame in self.frames]
+        durations = [milliseconds] * len(others) + [pause]
+        first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 Draw: TypeAlias = Callable[..., dict[str, Drawing]]

@@ -13,13 +13,14 @@ Settled = Callable[[Tensor, Tensor], Tensor]
 
 
 def guided(
-    model: nn.Module, y: Int[Tensor, " n"] | None, *, guidance: float = 1.0, no_class: int | None = None
+    model: nn.Module, y: Int[Tensor, "n ..."] | None, *, guidance: float = 1.0, no_class: int | Tensor | None = None
 ) -> Settled:
     """f(x, t) = f(∅) + w·(f(y) − f(∅)); at w = 1 the conditional model alone, without a class the model as it is.
 
     Arguments:
         model: answers (x, t) or (x, t, y).
-        no_class: the label that stands for no class, in models trained with label dropout. Ho & Salimans, 2022.
+        no_class: the label that stands for no class, in models trained with label dropout (Ho & Salimans, 2022); or
+            labels to be pushed away from, one for every row.
     """
     if y is None:
         return lambda x, t: model(x, t)
@@ -27,7 +28,8 @@ def guided(
         return lambda x, t: model(x, t, y)
 
     def both(x: Tensor, t: Tensor) -> Tensor:
-        free = model(x, t, torch.full_like(y, no_class))
+        away = no_class if isinstance(no_class, Tensor) else torch.full_like(y, no_class)
+        free = model(x, t, away)
         return free + guidance * (model(x, t, y) - free)
 
     return both

@@ -40,6 +40,11 @@ class Classifier(nn.Module):
         return self.net(x.amax(1, keepdim=True))
 
     @torch.no_grad()
+    def features(self, x: Float[Tensor, "n c 28 28"]) -> Float[Tensor, "n 64"]:
+        """What the logits are made of: the last layer but one."""
+        return torch.cat([self.net[:-1](chunk.amax(1, keepdim=True)) for chunk in torch.split(x, CHUNK)])
+
+    @torch.no_grad()
     def probabilities(self, x: Float[Tensor, "n c 28 28"]) -> Float[Tensor, "n k"]:
         """The probability of every class."""
         return torch.cat([self(chunk).softmax(1) for chunk in torch.split(x, CHUNK)])

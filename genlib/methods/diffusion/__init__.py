@@ -1,9 +1,16 @@
 """Diffusion: schedules, denoisers, the loss, samplers and likelihoods."""
 
-from genlib.methods.diffusion.denoisers import NoisePredictor, PlainDenoiser, PreconditionedDenoiser
+from genlib.methods.diffusion.denoisers import (
+    ImageDenoiser,
+    NoisePredictor,
+    PlainDenoiser,
+    PreconditionedDenoiser,
+    each,
+    preconditioned,
+)
 from genlib.methods.diffusion.likelihood import Bound, log_prob, variational_bound
 from genlib.methods.diffusion.loss import Weighting, denoising_loss
-from genlib.methods.diffusion.samplers import SAMPLERS, SamplerName, path, reverse, sample
+from genlib.methods.diffusion.samplers import SAMPLERS, SamplerName, Step, consistent, path, reverse, sample
 from genlib.methods.diffusion.schedules import SCHEDULES, DiscreteLinear, Schedule, ScheduleName
 from genlib.methods.diffusion.start import Start, StartName, start_at
 
@@ -12,6 +19,7 @@ __all__ = [
     "SCHEDULES",
     "Bound",
     "DiscreteLinear",
+    "ImageDenoiser",
     "NoisePredictor",
     "PlainDenoiser",
     "PreconditionedDenoiser",
@@ -20,10 +28,14 @@ __all__ = [
     "ScheduleName",
     "Start",
     "StartName",
+    "Step",
     "Weighting",
+    "consistent",
     "denoising_loss",
+    "each",
     "log_prob",
     "path",
+    "preconditioned",
     "reverse",
     "sample",
     "start_at",

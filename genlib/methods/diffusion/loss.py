@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from genlib.methods.diffusion.denoisers import each
+
 Weighting = Literal["noise", "edm"]
 
 
 def denoising_loss(
-    predicted: Float[Tensor, "n d"],
-    noise: Float[Tensor, "n d"],
+    predicted: Float[Tensor, "n ..."],
+    noise: Float[Tensor, "n ..."],
     sigma: Float[Tensor, " n"],
     *,
     weighting: Weighting = "noise",
@@ -25,5 +27,5 @@ def denoising_loss(
     """
     if weighting == "noise":
         return torch.nn.functional.mse_loss(predicted, noise)
-    weight = 1 + (sigma / data_std).square().unsqueeze(1)
+    weight = 1 + (each(sigma, predicted) / data_std).square()
     return ((predicted - noise).square() * weight).mean()

@@ -49,12 +49,17 @@ def dpm2(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: 
     return x + (lower - sigma) * noise(halfway, middle)
 
 
+def consistent(noise: NoisePredictor, x: Tensor, sigma: Tensor, lower: Tensor, draws: Draws) -> Tensor:
+    """x̂₀ with fresh noise: the step of consistency models, whose x̂₀ is a sample. Song et al., 2023. One evaluation."""
+    return x - sigma * noise(x, sigma) + lower * draws.normal(*x.shape)
+
+
 SAMPLERS: dict[SamplerName, Step] = {"ddim": ddim, "ancestral": ancestral, "heun": heun, "dpm2": dpm2}
 
 
 def reverse(
-    noise: NoisePredictor, x: Float[Tensor, "n d"], sigmas: Float[Tensor, " t"], draws: Draws, step: Step = ddim
-) -> Iterator[Float[Tensor, "n d"]]:
+    noise: NoisePredictor, x: Float[Tensor, "n ..."], sigmas: Float[Tensor, " t"], draws: Draws, step: Step = ddim
+) -> Iterator[Float[Tensor, "n ..."]]:
     """Yield x at every σ of a falling sequence, the given x first."""
     yield x
     for sigma, lower in zip(sigmas[:-1], sigmas[1:], strict=True):
@@ -64,8 +69,8 @@ def reverse(
 
 @torch.no_grad()
 def sample(
-    noise: NoisePredictor, x: Float[Tensor, "n d"], sigmas: Float[Tensor, " t"], draws: Draws, step: Step = ddim
-) -> Float[Tensor, "n d"]:
+    noise: NoisePredictor, x: Float[Tensor, "n ..."], sigmas: Float[Tensor, " t"], draws: Draws, step: Step = ddim
+) -> Float[Tensor, "n ..."]:
     """The end of the reverse path from x, which is noise at the first σ.
 
     Example:
@@ -80,7 +85,7 @@ def sample(
 
 @torch.no_grad()
 def path(
-    noise: NoisePredictor, x: Float[Tensor, "n d"], sigmas: Float[Tensor, " t"], draws: Draws, step: Step = ddim
-) -> Float[Tensor, "t n d"]:
+    noise: NoisePredictor, x: Float[Tensor, "n ..."], sigmas: Float[Tensor, " t"], draws: Draws, step: Step = ddim
+) -> Float[Tensor, "t n ..."]:
     """The whole reverse path."""
     return torch.stack(list(reverse(noise, x, sigmas, draws, step)))

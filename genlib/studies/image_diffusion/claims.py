@@ -1,0 +1,178 @@
+"""What the report saw in a text-to-image model, as claims on ours, where every picture has a truth.
+
+The judge is independent; a claim on what is right is one on shares of images, over all classes and colours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genlib.claims import Claim
+from genlib.data.prompts import Asked
+from genlib.needs import needed
+from genlib.studies.image_diffusion.measures import INDIRECT, right
+from genlib.studies.image_diffusion.study import ImageDiffusion
+from genlib.trained import Trained
+
+One = Trained[ImageDiffusion]
+Compared = Sequence[One]
+
+SMALL = ImageDiffusion.preset("small")
+SHORT = 2_000
+"""Updates of the models that differ in what they know of places."""
+WITH_PLACES = ImageDiffusion.preset("small", steps=SHORT)
+WITHOUT_PLACES = ImageDiffusion.preset("small", steps=SHORT, positions=False)
+PATCHES = ImageDiffusion.preset("small", steps=SHORT, network="transformer", patch=4, width=96, blocks=3)
+PATCHES_WITHOUT_PLACES = replace(PATCHES, positions=False)
+COUNT = 250
+"""Number of images behind each share."""
+
+
+def metric(name: str, run: int = 0) -> Callable[[Compared], float]:
+    """A metric of a run's evaluation."""
+    return lambda runs: float(runs[run].evaluation.metrics[name])
+
+
+def _more(name: str, first: int, second: int) -> Callable[[Compared], float]:
+    """By how much a metric of one run exceeds that of another."""
+    return lambda runs: metric(name, first)(runs) - metric(name, second)(runs)
+
+
+def _both_right(run: One, **fields: Any) -> float:
+    """The share of prompted images whose class and colour are right, drawn with other evaluation fields."""
+    study = replace(run.study, **fields)
+    tokens, asked = study.prompts(COUNT, study.draws("claims/prompts"))
+    x = study.generate(run.model, tokens, study.draws("claims/images"))
+    return right(needed(study, "judge"), x, asked).shares()["both_right"]
+
+
+def _lost(scale: float) -> Callable[[Compared], float]:
+    """What a wrong strength of the first noise costs."""
+    return lambda runs: _both_right(runs[0]) - _both_right(runs[0], start_scale=scale)
+
+
+@cache
+def _on_the_way(run: One) -> tuple[float, float]:
+    """Of the images seen on the way: how seldom they move away from the end, and when their class is certain."""
+    study = run.study
+    tokens, _ = study.prompts(COUNT, study.draws("claims/prompts"))
+    _, seen = study.path(run.model, tokens, study.draws("claims/path"))
+    apart = (seen[:-1] - seen[-1]).flatten(2).norm(dim=2)
+    nearer = (apart[1:] <= apart[:-1]).float().mean().item()
+    classes = torch.stack([needed(study, "judge").digits(study.pixels(x)) for x in seen])
+    settled = (classes == classes[-1]).flip(0).cumprod(0).flip(0)  # and stays so
+    first = settled.float().argmax(0).float() / (len(seen) - 1)
+    return nearer, first.quantile(0.9).item()
+
+
+def _share_right(run: One, text: str, wanted: str) -> float:
+    study = run.study
+    x = study.generate(run.model, study.tokens([text] * COUNT), study.draws(f"claims/{text}"))
+    asked = Asked(*(_filled(value, x) for value in study.captions.asked(wanted)))
+    return right(needed(study, "judge"), x, asked).shares()["both_right"]
+
+
+def _filled(value: int, x: Tensor) -> Tensor:
+    return torch.full((len(x),), value, device=x.device)
+
+
+def _best_hint(runs: Compared) -> float:
+    """How often the best of the hints is right."""
+    return max(_share_right(runs[0], hint, direct) for hint, direct in INDIRECT)
+
+
+def _worst_direct(runs: Compared) -> float:
+    """How often the worst of the direct prompts is right."""
+    return min(_share_right(runs[0], direct, direct) for _, direct in INDIRECT)
+
+
+SHARE = "share of images"
+CLAIMS = (
+    Claim(
+        "Noise leaves step by step: the image that is seen in it nears the end",
+        (SMALL,),
+        lambda runs: _on_the_way(runs[0])[0],
+        f"share of steps by which it comes nearer, of {COUNT} images",
+        margin=0.95,
+    ),
+    Claim(
+        "The digit is certain before the last third of the steps",
+        (SMALL,),
+        lambda runs: -_on_the_way(runs[0])[1],
+        "−share of the steps after which nine in ten images keep their digit, says the judge",
+        margin=-2 / 3,
+    ),
+    Claim(
+        "With a text images follow it",
+        (SMALL,),
+        metric("both_right"),
+        f"{SHARE} whose digit and colour are right",
+        margin=0.9,
+    ),
+    Claim(
+        "Without a text they are random",
+        (SMALL,),
+        metric("class_entropy"),
+        "entropy of the digits, in nats (ten even ones: 2.303)",
+        margin=math.log(10) - 0.1,
+    ),
+    Claim(
+        "... though no less plausible",
+        (SMALL,),
+        lambda runs: metric("precision/empty")(runs) - metric("precision")(runs),
+        "precision of the empty prompt − precision with prompts",
+        margin=-0.05,
+    ),
+    *(
+        Claim(
+            f"A first noise {words} spoils images",
+            (SMALL,),
+            _lost(scale),
+            f"{SHARE} that are right with the right noise − that share with × {scale:g}",
+            margin=0.1,
+        )
+        for words, scale in (("half as strong", 0.5), ("a fifth weaker", 0.8), ("twice as strong", 2.0))
+    ),
+    Claim(
+        "Without places the transformer's pictures fall apart",
+        (PATCHES, PATCHES_WITHOUT_PLACES),
+        _more("digit_right", 0, 1),
+        f"difference of the {SHARE} whose digit is right",
+        margin=0.3,
+    ),
+    Claim(
+        "... the U-Net's hardly",
+        (WITH_PLACES, WITHOUT_PLACES),
+        _more("digit_right", 1, 0),
+        f"difference of the {SHARE} whose digit is right, without − with",
+        margin=-0.05,
+    ),
+    Claim(
+        "Prompts must name their answer: hints fail",
+        (SMALL,),
+        lambda runs: -_best_hint(runs),
+        f"−{SHARE} that are right, of the best of {len(INDIRECT)} hints",
+        margin=-0.5,
+    ),
+    Claim(
+        "... where direct prompts do not",
+        (SMALL,),
+        _worst_direct,
+        f"{SHARE} that are right, of the worst of {len(INDIRECT)} direct prompts",
+        margin=0.85,
+    ),
+    Claim(
+        "Words seen only in other pairs combine",
+        (SMALL,),
+        metric("held_out/both_right"),
+        f"{SHARE} of held-out pairs whose digit and colour are right",
+        margin=0.9,
+    ),
+)

@@ -1,0 +1,414 @@
+"""Diffusion of images by text: coloured digits that a prompt asks for, by a model of our own (B1).
+
+A prompt such as "a red seven" is read by a small transformer that is trained along. Every picture has a truth: an
+independent judge tells the digit, and the hue is found in closed form. Some pairs of colour and digit are never trained
+on, so that a model shows whether it combines what it knows. The same code takes Fashion-MNIST and CIFAR-10, with
+captions of their class names.
+
+With `few_steps` a trained model, which the study then needs, is tuned to reach its pictures in one step or a few.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genlib.data.images import ImageName, ImageSet, images
+from genlib.data.images.colours import as_bytes, inked
+from genlib.data.prompts import LENGTH, NOTHING, Asked, Captions, captions_of, drawn_colours, hues_of
+from genlib.draws import Draws
+from genlib.errors import InputError
+from genlib.methods import diffusion
+from genlib.methods.diffusion import ImageDenoiser, NoisePredictor
+from genlib.methods.guidance import guided
+from genlib.needs import needed
+from genlib.nets.patch_transformer import PatchTransformer
+from genlib.nets.text_encoder import TextEncoder
+from genlib.nets.unet import UNet
+from genlib.studies.digit_judge.study import accuracy, judge_of
+from genlib.studies.image_diffusion.measures import closeness, entropy, real_features, right
+from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
+
+CHUNK = 64
+"""Number of images that are drawn together."""
+SIZES = {"cifar10": 32}
+"""Height and width of the images that are not 28 high."""
+ROWS = {"digits": 1_437, "mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
+"""Number of training images."""
+PIXELS = {"digits": (0.11, 0.27), "mnist": (0.065, 0.21), "fashion_mnist": (0.14, 0.26), "cifar10": (0.473, 0.251)}
+"""About the mean and standard deviation of the pixels, in ink where images are grey: what a model sees is standard."""
+STAGES = 8
+"""Number of times that the two levels of noise of `few_steps` come nearer to each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDiffusion(Study[ImageDenoiser]):
+    """Diffusion of images that a prompt asks for."""
+
+    steady: ClassVar[bool] = True
+    objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
+
+    steps: int = setting(20_000, low=1)
+    """Number of updates of the weights."""
+    batch_size: int = setting(128, low=1)
+    """Number of images in the global batch, over all workers."""
+    learning_rate: float = setting(2e-4, above=0)
+    """Adam's learning rate at its highest."""
+    ema_decay: float = setting(0.999, low=0, below=1)
+    """Decay of the running average of the weights, which is evaluated in place of the last weights; 0 keeps none."""
+    validate_every: int = setting(1_000, low=1)
+    """Number of updates between validations; the last update is always validated."""
+    data_set: ImageName = setting("mnist")
+    """Data set of the images, grey ones in ink of a named colour; `digits` ship with scikit-learn and need no file."""
+    network: Literal["unet", "transformer"] = setting("unet")
+    """Network that sees the image: a U-Net, or a transformer of its patches."""
+    patch: int = setting(2, low=1)
+    """Height and width of the patches that the network works on."""
+    width: int = setting(64, low=8)
+    """Number of channels of the U-Net's first level, or of features of each of the transformer's patches."""
+    multiples: tuple[int, ...] = setting((1, 2), low=1)
+    """Channels of the U-Net's levels, as multiples of `width`."""
+    blocks: int = setting(2, low=1)
+    """Number of residual blocks of each of the U-Net's levels, or of the transformer's blocks."""
+    positions: bool = setting(True)
+    """Whether the network learns where patches are. Without it a U-Net still sees the border, a transformer nothing."""
+    text_width: int = setting(64, low=8)
+    """Number of features of a word."""
+    text_layers: int = setting(1, low=1)
+    """Number of blocks of the transformer that reads the prompt."""
+    text_dropout: float = setting(0.1, low=0, below=1)
+    """Share of images whose caption is withheld, so that the empty prompt stands for all images."""
+    levels: Literal["schedule", "lognormal"] = setting("lognormal")
+    """Levels of noise that are trained on: those of the schedule, or exp(N(level_mean, level_std²))."""
+    level_mean: float = setting(-0.4)
+    """Mean of the logarithm of the levels of noise."""
+    level_std: float = setting(1.2, above=0)
+    """Standard deviation of the logarithm of the levels of noise."""
+    schedule: diffusion.ScheduleName = setting("edm")
+    """Noise schedule σ(t) of sampling, and of training where `levels` says so; pixels have unit variance."""
+    few_steps: bool = setting(False)
+    """Whether a trained model is tuned to few steps: what it makes of two near levels of noise is to be the same."""
+    teacher_steps: int = setting(0, low=0)
+    """Number of updates of the model that `few_steps` begins with; 0 trains it as long as this one."""
+
+    samples: int = setting(1_000, low=50, evaluation=True)
+    """Number of prompted images that are judged, of prompts that name all there is."""
+    sampler: diffusion.SamplerName = setting("heun", evaluation=True)
+    """Method of drawing samples; with `few_steps` it is that of consistency models."""
+    sampling_steps: int = setting(18, low=1, evaluation=True)
+    """Number of steps from noise to image."""
+    guidance: float = setting(1.0, low=0, evaluation=True)
+    """Weight of the prompt against the empty one (classifier-free guidance); needs text_dropout unless it is 1."""
+    start_scale: float = setting(1.0, above=0, evaluation=True)
+    """Standard deviation of the noise that sampling starts from, as a multiple of the right one."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "report": {},
+        "small": {
+            "width": 32,
+            "blocks": 1,
+            "steps": 6_000,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "learning_rate_schedule": "cosine",
+            "warmup_steps": 100,
+        },
+        "best": {
+            "width": 40,
+            "blocks": 1,
+            "steps": 14_000,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "learning_rate_schedule": "cosine",
+            "warmup_steps": 200,
+        },
+        "gpu": {
+            "data_set": "cifar10",
+            "patch": 1,
+            "width": 128,
+            "multiples": (1, 2, 2),
+            "steps": 30_000,
+            "batch_size": 512,
+            "learning_rate": 4e-4,
+            "warmup_steps": 1_000,
+            "ema_decay": 0.9995,
+        },
+        "tiny": {
+            "data_set": "digits",
+            "patch": 4,
+            "width": 8,
+            "multiples": (1,),
+            "blocks": 1,
+            "text_width": 8,
+            "steps": 20,
+            "batch_size": 32,
+            "learning_rate": 3e-3,
+            "ema_decay": 0.9,
+            "validate_every": 10,
+            "log_every": 5,
+            "samples": 50,
+            "sampling_steps": 3,
+        },
+    }
+
+    def check(self) -> None:
+        if self.guidance != 1 and not self.text_dropout:
+            raise InputError(
+                f"ImageDiffusion.guidance: got {self.guidance:g}, which compares a prompt with the empty one; use 1, "
+                "or train with text_dropout above 0."
+            )
+        halvings = 2 ** (len(self.multiples) - 1) if self.network == "unet" else 1
+        if self.size % (self.patch * halvings):
+            raise InputError(
+                f"ImageDiffusion.patch: got {self.patch}; images of {self.size} × {self.size} need a patch that "
+                f"divides {self.size // halvings}."
+            )
+        if self.width % 8 or self.text_width % 4:
+            raise InputError(
+                f"ImageDiffusion.width: got {self.width} and text_width {self.text_width}; allowed are multiples of 8, "
+                "and of 4."
+            )
+
+    # -- data and model ------------------------------------------------------------------------------------------------
+
+    @property
+    def images(self) -> ImageSet:
+        """The images."""
+        return images(self.data_set)
+
+    @property
+    def rows(self) -> int:
+        return ROWS[self.data_set]
+
+    @property
+    def size(self) -> int:
+        """Height and width of an image."""
+        return SIZES.get(self.data_set, 28)
+
+    @property
+    def captions(self) -> Captions:
+        """The captions of the data set."""
+        return captions_of(self.data_set)
+
+    @property
+    def noise(self) -> diffusion.Schedule:
+        """The noise schedule."""
+        return diffusion.SCHEDULES[self.schedule]
+
+    def checksums(self) -> dict[str, str]:
+        return self.images.checksums
+
+    def course(self) -> str | None:
+        return None if self.few_steps else super().course()  # whose two levels near each other by the length
+
+    def needs(self) -> dict[str, Study[Any]]:
+        """The model that is tuned to few steps."""
+        if not self.few_steps:
+            return {}
+        return {"teacher": replace(self, few_steps=False, steps=self.teacher_steps or self.steps, teacher_steps=0)}
+
+    def evaluation_needs(self) -> dict[str, Study[Any]]:
+        return {} if self.data_set == "cifar10" else {"judge": judge_of(self.data_set)}
+
+    def identity(self) -> dict[str, Any]:
+        """Where nothing is tuned, what is said of the teacher changes nothing."""
+        identity = super().identity()
+        if not self.few_steps:
+            identity["fields"]["teacher_steps"] = 0
+        return identity
+
+    def data(self) -> Data:
+        return Data(self.images.train._asdict(), self.images.test._asdict())
+
+    def batch(self, train: Tensors, draws: Draws) -> Tensors:
+        """Images in ink of a colour that their class may have, with captions; both drawn anew."""
+        rows = draws.batch(self.rows, self.batch_size)
+        x, y = (train[name].index_select(0, rows) for name in ("x", "y"))
+        return self.captioned(x, y, draws.fork("captions"), text_dropout=self.text_dropout)
+
+    def captioned(
+        self, x: Tensor, y: Tensor, draws: Draws, *, text_dropout: float = 0.0, held_out: bool = False
+    ) -> Tensors:
+        """Images in [0, 1] as a model sees them, with a caption of each."""
+        colour = drawn_colours(y, draws, held_out=held_out)
+        tokens = self.captions.drawn(y, colour, draws)
+        withheld = draws.uniform(len(y) * draws.world) < text_dropout
+        tokens = torch.where(withheld.unsqueeze(1), NOTHING, tokens)
+        pixels = inked(x, hues_of(colour, draws)) if x.shape[1] == 1 else x.float() / 255
+        return {"x": self.standard(pixels), "tokens": tokens}
+
+    def standard(self, x: Tensor) -> Tensor:
+        """Pixels in [0, 1] → about zero mean and unit variance."""
+        mean, std = PIXELS[self.data_set]
+        return (x - mean) / std
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """What a model draws → pixels in [0, 1], clipped."""
+        mean, std = PIXELS[self.data_set]
+        return (x * std + mean).clamp(0, 1)
+
+    def model(self) -> ImageDenoiser:
+        if self.few_steps:
+            return copy.deepcopy(needed(self, "teacher")).train().requires_grad_(True)
+        with self.draws("model").default_generator():
+            text = TextEncoder(len(self.captions.words), length=LENGTH, width=self.text_width, layers=self.text_layers)
+            kind: dict[str, Any] = {"patch": self.patch, "text": self.text_width, "positions": self.positions}
+            net: UNet | PatchTransformer
+            if self.network == "unet":
+                widths = [self.width * multiple for multiple in self.multiples]
+                net = UNet(3, self.size, widths=widths, blocks=self.blocks, **kind)
+            else:
+                net = PatchTransformer(3, self.size, width=self.width, layers=self.blocks, **kind)
+            model = ImageDenoiser(net, text)
+        for parameter in model.parameters():  # a CPU's convolutions are faster with their channels last
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        return model
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def loss(self, model: ImageDenoiser, batch: Tensors, draws: Draws) -> Loss:
+        x, tokens = batch["x"], batch["tokens"]
+        rows = len(x) * draws.world
+        sigma, noise = self.levels_of(draws, rows), draws.normal(rows, *x.shape[1:])
+        if self.few_steps:
+            return Loss({"consistency": self._consistency(model, x, tokens, sigma, noise, draws.step)})
+        predicted = model(x + diffusion.each(sigma, x) * noise, sigma, tokens)
+        return Loss({"noise": diffusion.denoising_loss(predicted, noise, sigma, weighting="edm")})
+
+    def levels_of(self, draws: Draws, rows: int) -> Tensor:
+        """Levels of noise to train on."""
+        if self.levels == "schedule":
+            return self.noise.sigma(draws.uniform(rows))
+        return (self.level_mean + self.level_std * draws.normal(rows)).exp()
+
+    def _consistency(
+        self, model: ImageDenoiser, x: Tensor, tokens: Tensor, sigma: Tensor, noise: Tensor, step: int
+    ) -> Tensor:
+        """How far apart the clean images are that are seen at a level of noise and at a lower one, along one noise.
+
+        Geng et al., *Consistency models made easy*, 2024: the lower level is half of the higher one at first, and
+        nears it in eight stages.
+        """
+        nearness = 2.0 ** -(1 + STAGES * step // self.steps)
+        lower = (sigma * (1 - nearness * (1 + STAGES * torch.sigmoid(-sigma)))).clamp_min(0)
+        clean = self.cleaned(model, x + diffusion.each(sigma, x) * noise, sigma, tokens)
+        with torch.no_grad():
+            least = lower.clamp_min(self.noise.lowest)
+            known = self.cleaned(model, x + diffusion.each(least, x) * noise, least, tokens)
+            known = torch.where(diffusion.each(lower > 0, x), known, x)
+        apart = (clean - known).square().flatten(1).sum(1)
+        slack = 0.06**2 * x[0].numel()
+        return (((apart + slack).sqrt() - slack**0.5) / (sigma - lower)).mean() / x[0].numel() ** 0.5
+
+    def cleaned(self, model: ImageDenoiser, x: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
+        """The clean images that a model sees in noisy ones."""
+        return x - diffusion.each(sigma, x) * model(x, sigma, tokens)
+
+    @torch.no_grad()
+    def validate(self, model: ImageDenoiser, draws: Draws) -> dict[str, float]:
+        part = self.images.validation.to(draws.device)
+        rows = self.captioned(part.x, part.y, draws.fork("captions"))
+        sigma, noise = self.levels_of(draws, len(part.x)), draws.normal(*rows["x"].shape)
+        noisy = rows["x"] + diffusion.each(sigma, noise) * noise
+        parts = zip(*(torch.split(tensor, CHUNK) for tensor in (noisy, sigma, rows["tokens"])), strict=True)
+        predicted = torch.cat([model(*part) for part in parts])
+        return {"validation/loss": diffusion.denoising_loss(predicted, noise, sigma, weighting="edm").item()}
+
+    # -- what the trained model can do ---------------------------------------------------------------------------------
+
+    def predictor(self, model: ImageDenoiser, tokens: Tensor, away: Tensor | None = None) -> NoisePredictor:
+        """The noise predictor with prompts and guidance settled; `away` are prompts to be pushed away from."""
+        no_class = (NOTHING if away is None else away) if self.text_dropout or away is not None else None
+        return guided(model, tokens, guidance=self.guidance, no_class=no_class)
+
+    def first_noise(self, draws: Draws, count: int) -> Tensor:
+        """What sampling starts from."""
+        return self.start_scale * (1 + self.noise.highest**2) ** 0.5 * draws.normal(count, 3, self.size, self.size)
+
+    @property
+    def step(self) -> diffusion.Step:
+        """One step of sampling."""
+        return diffusion.consistent if self.few_steps else diffusion.SAMPLERS[self.sampler]
+
+    def shown(self, stops: Tensor) -> Tensor:
+        """What images go through, as pixels in [0, 1]: noise at the strength that leaves its variance alone."""
+        sigmas = self.sigmas().to(stops)
+        return self.pixels(stops * (1 + sigmas**2).rsqrt()[:, None, None, None, None])
+
+    def sigmas(self) -> Tensor:
+        """The levels of noise that sampling passes through; the last is too low to be seen."""
+        return self.noise.sigmas(self.sampling_steps)
+
+    @torch.no_grad()
+    def generate(self, model: ImageDenoiser, tokens: Tensor, draws: Draws, *, away: Tensor | None = None) -> Tensor:
+        """Images in [0, 1], of prompts as tokens."""
+        drawn = []
+        for k, some in enumerate(torch.split(tokens, CHUNK)):
+            mine = draws.fork(str(k))
+            x = self.first_noise(mine, len(some))
+            predictor = self.predictor(model, some, None if away is None else away[k * CHUNK :][: len(some)])
+            drawn.append(diffusion.sample(predictor, x, self.sigmas().to(x), mine, self.step))
+        return self.pixels(torch.cat(drawn))
+
+    @torch.no_grad()
+    def path(
+        self, model: ImageDenoiser, tokens: Tensor, draws: Draws, *, away: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What images go through, from noise to the end, and the clean images that are seen in them at each step."""
+        x = self.first_noise(draws, len(tokens))
+        sigmas = self.sigmas().to(x)
+        predictor = self.predictor(model, tokens, away)
+        stops = diffusion.path(predictor, x, sigmas, draws, self.step)
+        seen = [stop - sigma * predictor(stop, sigma) for stop, sigma in zip(stops[:-1], sigmas[:-1], strict=True)]
+        return stops, torch.stack([*seen, stops[-1]])
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts as tokens."""
+        return torch.stack([self.captions.tokens(prompt) for prompt in prompts])
+
+    def prompts(self, count: int, draws: Draws, *, held_out: bool = False) -> tuple[Tensor, Asked]:
+        """Prompts that name all there is, of every class equally often; and what they ask for."""
+        classes = len(self.captions.names)
+        y = torch.arange(count, device=draws.device) % classes
+        colour = drawn_colours(y, draws, held_out=held_out)
+        naming = 12 if self.captions.coloured else 5
+        return self.captions.drawn(y, colour, draws, templates=naming), Asked(y, colour)
+
+    @torch.no_grad()
+    def sample(self, model: ImageDenoiser, count: int, draws: Draws) -> Tensors:
+        """Images of prompts as bytes, the class and colour that each asks for, and its tokens."""
+        tokens, asked = self.prompts(count, draws)
+        x = self.generate(model, tokens, draws.fork("images"))
+        return {"x": as_bytes(x), "y": asked.y, "colour": asked.colour, "tokens": tokens}
+
+    @torch.no_grad()
+    def evaluate(self, model: ImageDenoiser, draws: Draws) -> Evaluation:
+        drawn = self.sample(model, self.samples, draws)
+        samples: dict[str, np.ndarray] = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
+        samples["prompt"] = np.array([self.captions.text(row) for row in drawn["tokens"].cpu()])
+        return Evaluation(self._judged(model, drawn, draws) if self.evaluation_needs() else {}, samples, {})
+
+    def _judged(self, model: ImageDenoiser, drawn: Tensors, draws: Draws) -> dict[str, float]:
+        """What the judge says of prompted samples, of held-out pairs, of the empty prompt, and of real images."""
+        judge = needed(self, "judge", draws.device)
+        x = drawn["x"].float() / 255
+        metrics = right(judge, x, Asked(drawn["y"], drawn["colour"])).shares()
+        tokens, pairs = self.prompts(self.samples // 2, draws.fork("held out"), held_out=True)
+        shares = right(judge, self.generate(model, tokens, draws.fork("held-out images")), pairs).shares()
+        metrics |= {f"held_out/{name}": share for name, share in shares.items()}
+        empty = self.generate(model, torch.zeros_like(tokens), draws.fork("empty"))
+        real, other = real_features(self.images, judge, len(x), draws)
+        part = self.images.evaluation.to(draws.device)
+        metrics |= closeness(real, other, judge.features(x), judge.features(empty))
+        return {**metrics, "class_entropy": entropy(judge.digits(empty)), "judge_accuracy": accuracy(judge, part)}
+
+    def example(self) -> tuple[Tensor, ...]:
+        x = torch.zeros(4, 3, self.size, self.size)
+        return (x, torch.ones(4), torch.zeros(4, LENGTH, dtype=torch.long))

@@ -36,6 +36,7 @@ from genlib import (
     DigitJudge,
     DiscreteVAE,
     FlowMatching,
+    ImageDiffusion,
     InputError,
     JointVAE,
     PointDiffusion,
@@ -190,11 +191,38 @@ REPRESENTATIONS = Family(
     },
     seeds=3,
 )
+BEST_STEPS = ImageDiffusion.preset("best").steps
+IMAGES = Family(
+    {
+        **{f"ImageDiffusion, {preset}": ImageDiffusion.preset(preset) for preset in ("small", "best")},
+        **{
+            f"ImageDiffusion, best, tuned to few steps, {steps} step{'s' * (steps > 1)}": ImageDiffusion.preset(
+                "best", few_steps=True, teacher_steps=BEST_STEPS, steps=4_000, sampling_steps=steps
+            )
+            for steps in (1, 2, 4)
+        },
+    },
+    {
+        "digit right": ("digit_right", 4),
+        "colour right": ("hue_right", 4),
+        "held-out pairs": ("held_out/both_right", 4),
+        "Fréchet": ("frechet", 2),
+        "of real images": ("frechet_floor", 2),
+        "precision": ("precision", 3),
+        "of real": ("precision/real", 3),
+        "recall": ("recall", 3),
+        "of real images ": ("recall/real", 3),
+        "judge": ("judge_accuracy", 4),
+        "CPU-seconds": ("cpu_seconds", 0),
+    },
+    seeds=3,
+)
 FAMILIES = {
     "points": POINTS,
     "autoencoders": AUTOENCODERS,
     "transfer": TRANSFER,
     "text": TEXT,
+    "images": IMAGES,
     "representations": REPRESENTATIONS,
     "judge": JUDGE,
 }

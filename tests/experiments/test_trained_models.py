@@ -7,7 +7,7 @@ from support.scripts import run_script
 
 from cluster.directory import open_run
 from cluster.run import Run
-from genlib import ColourTransfer, InputError, PointDiffusion, TinyGPT, VICReg
+from genlib import ColourTransfer, ImageDiffusion, InputError, PointDiffusion, TinyGPT, VICReg
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +147,36 @@ def test_images_are_scored_beside_their_nearest_training_images(tmp_path, capsys
     free.execute(figures=False, evaluation=False)
     with pytest.raises(InputError, match="other images have none"):
         main(Options(str(free.path), tuple(files)))
+
+
+def test_prompts_are_drawn_as_a_grid_a_film_and_arrays(tmp_path, capsys):
+    from experiments.sample import main
+
+    run = Run(ImageDiffusion.preset("tiny"), tmp_path / "runs")
+    run.execute(figures=False, evaluation=False)
+    file = tmp_path / "prompts.txt"
+    file.write_text("a blue one\n\n")
+    out = tmp_path / "drawn.npz"
+    prompts = ["--prompt", "a red seven", "--prompts", str(file), "--count", "4", "--out", str(out)]
+    main([str(run.path), *prompts, "--guidance", "2", "--negative", "a one"])
+    assert "12 images of 3 prompts" in capsys.readouterr().out
+    drawn = dict(np.load(out))
+    assert drawn["x"].shape == (12, 3, 28, 28)
+    assert drawn["prompt"].tolist() == ["a red seven"] * 4 + ["a blue one"] * 4 + [""] * 4
+    assert drawn["digit"].tolist() == [7] * 4 + [1] * 4 + [-1] * 4
+    assert drawn["hue"].tolist() == [0] * 4 + [5] * 4 + [-1] * 4
+    assert all(out.with_suffix(kind).stat().st_size > 1_000 for kind in (".png", ".gif"))
+    for wrong, said in (
+        (["--prompt", "a red sevn"], "the nearest known one is 'seven'"),
+        (["--prompt", "a seven", "--negative", "a one"], "give --guidance 2 as well"),
+        (["--prompts", str(tmp_path / "none.txt")], "cannot be read"),
+    ):
+        with pytest.raises(InputError, match=said):
+            main([str(run.path), *wrong])
+
+
+def test_other_studies_read_no_prompts(trained):
+    from experiments.sample import main
+
+    with pytest.raises(InputError, match="point-diffusion reads no prompts"):
+        main([str(trained.path), "--prompt", "a red seven"])

@@ -30,6 +30,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"steps": 8, "log_every": 4, "validate_every": 4},
     ),
     "vicreg codes": ("vicreg", {"codes": True, "code_views": True, "decoder_weight": 25.0, "over_views": "mean"}),
+    "image-diffusion transformer": (
+        "image-diffusion",
+        {"network": "transformer", "positions": False, "levels": "schedule", "schedule": "cosine", "sampler": "ddim"},
+    ),
+    "image-diffusion few steps": (
+        "image-diffusion",
+        {"patch": 2, "multiples": (1, 2), "few_steps": True, "teacher_steps": 5, "samples": 50},
+    ),
     "vicreg labels": ("vicreg", {"supervised": True, "clip_norm": 1.0}),
     "spiral-diffusion fresh": ("spiral-diffusion", {"points": 0, "learning_rate_schedule": "cosine", "clip_norm": 1.0}),
 }

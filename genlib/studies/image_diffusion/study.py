@@ -302,7 +302,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
         with torch.no_grad():
             least = lower.clamp_min(self.noise.lowest)
             known = self.cleaned(model, x + diffusion.each(least, x) * noise, least, tokens)
-            known = torch.where(diffusion.each(lower > 0, x), known, x)
+            known = torch.where((lower > 0)[:, None, None, None], known, x)
         apart = (clean - known).square().flatten(1).sum(1)
         slack = 0.06**2 * x[0].numel()
         return (((apart + slack).sqrt() - slack**0.5) / (sigma - lower)).mean() / x[0].numel() ** 0.5

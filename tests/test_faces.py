@@ -9,7 +9,7 @@ FACES = {
     "genlib": {
         "CATALOGUE", "STUDIES", "CheckpointDamaged", "CheckpointError", "Claim", "ColourTransfer", "ContinuousVAE",
         "CouplingFlow", "Data", "DigitJudge", "DiscreteVAE", "Diverged", "Drawing", "Draws", "Entry", "Evaluation",
-        "Finding", "FlowMatching", "History", "InputError", "JointVAE", "Launch", "Loss", "PointDiffusion", "Progress",
+        "Film", "Finding", "FlowMatching", "History", "ImageDiffusion", "InputError", "JointVAE", "Launch", "Loss", "PointDiffusion", "Progress",
         "SpiralDiffusion", "State", "Study", "TinyGPT", "Trained", "VICReg", "Views", "checkpoints", "find_study",
         "fit", "load_checkpoint", "needed", "save_checkpoint", "setting", "start", "train", "views_of", "weigh",
     },

@@ -7,11 +7,12 @@ import pytest
 
 FACES = {
     "genlib": {
-        "CATALOGUE", "STUDIES", "CheckpointDamaged", "CheckpointError", "Claim", "ColourTransfer", "ContinuousVAE",
-        "CouplingFlow", "Data", "DigitJudge", "DiscreteVAE", "Diverged", "Drawing", "Draws", "Entry", "Evaluation",
-        "Film", "Finding", "FlowMatching", "History", "ImageDiffusion", "InputError", "JointVAE", "Launch", "Loss", "PointDiffusion", "Progress",
-        "SpiralDiffusion", "State", "Study", "TinyGPT", "Trained", "VICReg", "Views", "checkpoints", "find_study",
-        "fit", "load_checkpoint", "needed", "save_checkpoint", "setting", "start", "train", "views_of", "weigh",
+        "CATALOGUE", "STUDIES", "CheckpointDamaged", "CheckpointError", "Claim", "ColourTransfer",
+        "ContinuousVAE", "CouplingFlow", "Data", "DigitJudge", "DiscreteVAE", "Diverged", "Drawing", "Draws",
+        "Entry", "Evaluation", "Film", "Finding", "FlowMatching", "History", "ImageDiffusion", "InputError",
+        "JointVAE", "Launch", "Loss", "PointDiffusion", "Progress", "SpiralDiffusion", "State", "Study",
+        "TinyGPT", "Trained", "VICReg", "Views", "checkpoints", "find_study", "fit", "load_checkpoint",
+        "needed", "save_checkpoint", "setting", "start", "train", "views_of", "weigh",
     },
     "cluster": {
         "Origin", "Result", "Run", "Workers", "execute", "find_run", "open_run", "open_storage", "open_study",

@@ -16,6 +16,8 @@ from genlib.methods.guidance import Settled
 from genlib.nets.mlp import joined
 from genlib.nets.text_encoder import TextEncoder
 
+EDGES = ("net.stem.", "net.places", "net.level.", "net.whole.", "net.out.", "text.tokens.", "text.places", "text.first")
+"""Parameters of an image denoiser by which something enters the net or leaves it."""
 NoisePredictor = Settled
 """(x (n, …), σ () or (n,)) → ε̂ (n, …): a denoiser whose class and guidance are settled."""
 
@@ -115,6 +117,10 @@ class ImageDenoiser(nn.Module):
         super().__init__()
         self.net, self.text = net, text
         self._data_std = data_std
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Kernels and matrices inside the net and the text encoder."""
+        return [p for name, p in self.named_parameters() if p.ndim > 1 and not name.startswith(EDGES)]
 
     def forward(
         self,

@@ -27,6 +27,7 @@ from genlib.errors import InputError
 from genlib.methods import diffusion
 from genlib.methods.diffusion import ImageDenoiser, NoisePredictor
 from genlib.methods.guidance import guided
+from genlib.methods.muon import Muon
 from genlib.needs import needed
 from genlib.nets.patch_transformer import PatchTransformer
 from genlib.nets.text_encoder import TextEncoder
@@ -64,6 +65,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
     """Decay of the running average of the weights, which is evaluated in place of the last weights; 0 keeps none."""
     validate_every: int = setting(1_000, low=1)
     """Number of updates between validations; the last update is always validated."""
+    muon_rate: float = setting(0.0, low=0)
+    """Learning rate of Muon, which updates matrices and kernels inside the net; 0 leaves them to Adam too."""
     data_set: ImageName = setting("mnist")
     """Data set of the images, grey ones in ink of a named colour; `digits` ship with scikit-learn and need no file."""
     network: Literal["unet", "transformer"] = setting("unet")
@@ -272,6 +275,18 @@ class ImageDiffusion(Study[ImageDenoiser]):
         return model
 
     # -- training ------------------------------------------------------------------------------------------------------
+
+    def optimizer(self, model: ImageDenoiser) -> torch.optim.Optimizer:
+        """Adam, or Muon for the matrices inside the net."""
+        if not self.muon_rate:
+            return super().optimizer(model)
+        return Muon(
+            model.parameters(),
+            matrices=model.hidden_matrices(),
+            rate=self.muon_rate,
+            adam_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
 
     def loss(self, model: ImageDenoiser, batch: Tensors, draws: Draws) -> Loss:
         x, tokens = batch["x"], batch["tokens"]

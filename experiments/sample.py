@@ -4,7 +4,7 @@ python experiments/sample.py RUN [--count 10000] [--seed 0] [--out samples.npz] 
 python experiments/sample.py RUN --prompt "a red seven" --count 16 [--prompts FILE] [--guidance 2] [--negative "a one"]
 
 Images of prompts are written as arrays, as a grid (samples.png) and as a film of how they leave the noise
-(samples.gif); `--count` is then the number of images of each prompt.
+(samples.gif, the first of them); `--count` is then the number of images of each prompt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cluster.plan import bytes_in_words, memory_left
 from cluster.storage import find_run, storage_from
 from experiments.command.arguments import HELP, POSITIONAL, given_fields, options_of, read_some, show_help
 from experiments.command.exits import exit_with_a_sentence
-from experiments.command.prompted import draw_prompts
+from experiments.command.prompted import draw_prompts, requested
 from genlib import ImageDiffusion, InputError, Study, find_study
 
 
@@ -32,8 +32,8 @@ class Options:
 
     run: Annotated[str, POSITIONAL]
     """A run directory, or the beginning of a run's key."""
-    count: int = 10_000
-    """Number of samples to draw."""
+    count: int | None = None
+    """Number of samples to draw, or of images of each prompt. [10000, and 16 of each prompt]"""
     seed: int = 0
     """Seed of the draws; the run's own evaluation drew others."""
     prompt: tuple[str, ...] = ()
@@ -60,28 +60,36 @@ def viewed(study: Study[Any], fields: Mapping[str, Any]) -> Study[Any]:
     return changed
 
 
+def refuse_too_many(study: Study[Any], count: int) -> None:
+    """Refuse more samples than memory holds."""
+    row = sum(tensor[:1].numel() * tensor.element_size() for tensor in study.example())
+    need, have = 2.0 * row * count, memory_left()
+    if need > have:
+        least, left = bytes_in_words(need), bytes_in_words(have)
+        raise InputError(f"--count: {count} samples need {least} at least, and {left} are left.")
+
+
 def main(arguments: list[str]) -> None:
     """Draw the samples and save them."""
     if any(word in HELP for word in arguments):
         show_help([("options", options_of(Options))], __doc__)
     options, rest = read_some(Options, arguments)
-    if options.count < 1:
+    if options.count is not None and options.count < 1:
         raise InputError(f"--count: got {options.count}; allowed is at least 1.")
     if options.own:
         find_study(options.own)
     trained = open_run(find_run(options.run, storage_from(options.storage)))
     study = viewed(trained.study, given_fields(trained.study, rest))
-    row = sum(tensor[:1].numel() * tensor.element_size() for tensor in study.example())
-    need, have = 2.0 * row * options.count, memory_left()
-    if need > have:
-        least, left = bytes_in_words(need), bytes_in_words(have)
-        raise InputError(f"--count: {options.count} samples need {least} at least, and {left} are left.")
     if options.prompt or options.prompts or options.negative:
         if not isinstance(study, ImageDiffusion):
             raise InputError(f"{study.title()} reads no prompts: give a run of image-diffusion.")
-        print(draw_prompts(study, trained.model, options))
+        request = requested(study, options)
+        refuse_too_many(study, len(request.tokens))
+        print(draw_prompts(study, trained.model, request, options.out))
         return
-    drawn = study.sample(trained.model, options.count, study.draws(f"samples of {options.seed}"))
+    count = options.count or 10_000
+    refuse_too_many(study, count)
+    drawn = study.sample(trained.model, count, study.draws(f"samples of {options.seed}"))
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
     try:
         with open(options.out, "wb") as file:

@@ -1,6 +1,6 @@
 """Which schedule, how many sampling steps, how much guidance; how wide a network, of which patches? Images by text.
 
-Schedules, steps and weights are looked at under one trained model of each width and patch. MNIST is read from the data
+Schedules, steps and guidance are looked at under one trained model of each width and patch. MNIST is read from the data
 folder (GENLIB_DATA) or downloaded.
 
 python experiments/sweep_image_diffusion.py [--storage runs] [--seeds 0 1 2] [--plan]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -42,6 +42,9 @@ class Film(Drawing):
         film = super().__new__(cls, figure, arrays)
         film.frames = frames
         return film
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (*self, self.frames)  # so that it can be copied
 
     def save(self, path: Path, *, milliseconds: int = 120, pause: int = 1_500) -> None:
         """Write the frames as a GIF that begins anew after a pause."""

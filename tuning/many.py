@@ -88,7 +88,9 @@ def run_many(
         while waiting or running:
             unfinished = {task.run.path for task in (*waiting, *running.values(), *stopped)}
             ready = [task for task in waiting if not task.after & unfinished]
-            for task in ready[: at_once - len(running)]:
+            for task in ready:  # of looks at one run, one goes first, and the others find it trained
+                if len(running) == at_once or task.run.path in {other.run.path for other in running.values()}:
+                    continue
                 waiting.remove(task)
                 needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
                 running[_work.options(**needs).remote(pack((task.run, task.work)), str(driver))] = task

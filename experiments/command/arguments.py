@@ -216,7 +216,8 @@ def given(options: Mapping[str, Option], words: Sequence[str]) -> dict[str, Any]
         texts = [value] if has_value else _taken(waiting) if option.is_list else _taken(waiting, 1)
         if not texts:
             raise InputError(f"--{name}: give a value; allowed is {option.allowed}.")
-        values[name] = option.read(texts)
+        read = option.read(texts)
+        values[name] = values.get(name, ()) + read if option.is_list else read
     return values
 
 

@@ -8,6 +8,7 @@ image has them, though it has each of the two with others. `Captions` also reads
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -50,6 +51,12 @@ HELD_OUT = tuple((3 * k + 1) % len(COLOURS) for k in range(10))
 """The colour, by class, that no training image of the class has."""
 UNTAUGHT = ("warmest", "legs", "wheels", "sky", "spider", "tricycle", "number")
 """Words that a prompt may have though no caption has them: they name their answer indirectly."""
+ALIASES = {"an": "a", "t-shirt": "tee"}
+"""Words that are read as others."""
+SPOKEN_OPEN = ("orange", "eight", "8", "aeroplane")
+"""Words that take "an"."""
+UNREAD = ("ankle",)
+"""Words that are passed over: "an ankle boot" is the only boot there is."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -89,7 +96,7 @@ class Captions:
 
     @cached_property
     def templates(self) -> tuple[tuple[str, ...], ...]:
-        """All templates; the first third names all there is, the others leave something open."""
+        """All templates; those that name all there is come first (`complete`), the others leave something open."""
         plain = ("a CLASS", "CLASS", f"a {self.thing} CLASS", f"the {self.thing} is CLASS", "a picture of a CLASS")
         texts = [*plain, f"a {self.thing}", f"some {self.thing}"]
         if self.coloured:
@@ -102,6 +109,17 @@ class Captions:
             coloured = (f"a COLOUR {self.thing}", f"a {self.thing} in COLOUR ink", f"some {self.thing} of COLOUR")
             texts = [*named, *texts, *coloured]
         return tuple(tuple(text.split()) for text in texts)
+
+    @property
+    def complete(self) -> int:
+        """Number of templates that name all there is."""
+        return sum("CLASS" in template and ("COLOUR" in template or not self.coloured) for template in self.templates)
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of all that tokens and captions mean: a model of another grammar reads other words."""
+        meaning = (self.words, self.templates, COLOURS, HELD_OUT, LENGTH)
+        return hashlib.sha256(repr(meaning).encode()).hexdigest()[:16]
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -132,17 +150,12 @@ class Captions:
         return self.words.index(word) if word in self.words else NOTHING
 
     def drawn(
-        self, y: Int64[Tensor, " n"], colour: Int64[Tensor, " n"], draws: Draws, *, templates: int | None = None
+        self, y: Int64[Tensor, " n"], colour: Int64[Tensor, " n"], draws: Draws, *, naming_all: bool = False
     ) -> Int64[Tensor, "n length"]:
-        """A caption of every image, as tokens.
-
-        Arguments:
-            templates: number of templates to draw from, from the first; all by default. Those that name all there is
-                come first: twelve with colours, five without.
-        """
+        """A caption of every image, as tokens; `naming_all` draws none that leaves something open."""
         rows = len(y) * draws.world
         device = y.device
-        chosen = self._table.to(device)[draws.integers(templates or len(self.templates), rows)]
+        chosen = self._table.to(device)[draws.integers(self.complete if naming_all else len(self.templates), rows)]
         synonym = draws.integers(len(self.names[0]), rows)
         tokens = torch.where(chosen == -1, self._name_tokens.to(device)[y, synonym].unsqueeze(1), chosen)
         if self.coloured:
@@ -150,12 +163,13 @@ class Captions:
         return tokens
 
     def tokens(self, prompt: str) -> Int64[Tensor, " length"]:
-        """A prompt as tokens; commas and capitals say nothing, and an empty prompt leaves everything open.
+        """A prompt as tokens; commas, stops and capitals say nothing, and an empty prompt leaves everything open.
 
         Raises:
             InputError: the prompt has a word that no caption has, or too many words.
         """
-        words = prompt.lower().replace(",", " ").replace(".", " ").split()
+        given = prompt.lower().replace(",", " ").replace(".", " ").split()
+        words = [ALIASES.get(word, word) for word in given if word not in UNREAD]
         for word in words:
             if word not in self.words:
                 near = difflib.get_close_matches(word, self.words, 1, cutoff=0.0)
@@ -169,8 +183,13 @@ class Captions:
         return torch.tensor(places + [NOTHING] * (LENGTH - len(words)), device="cpu")
 
     def text(self, tokens: Int64[Tensor, " length"]) -> str:
-        """Tokens as text."""
-        return " ".join(self.words[token] for token in tokens.tolist() if token != NOTHING)
+        """Tokens as text, with "an" where English has it."""
+        words = [self.words[token] for token in tokens.tolist() if token != NOTHING]
+        following = [*words[1:], ""]
+        articles = [
+            "an" if word == "a" and after in SPOKEN_OPEN else word for word, after in zip(words, following, strict=True)
+        ]
+        return " ".join(articles)
 
     def asked(self, prompt: str) -> tuple[int, int]:
         """The class and the colour that a prompt names; −1 where it leaves one open.
@@ -178,7 +197,7 @@ class Captions:
         Raises:
             InputError: the prompt names two classes or two colours.
         """
-        words = self.text(self.tokens(prompt)).split()
+        words = [self.words[token] for token in self.tokens(prompt).tolist()]
         classes = {k for k, names in enumerate(self.names) if set(names) & set(words)}
         colours = {k for k, colour in enumerate(COLOURS) if self.coloured and colour.name in words}
         for found, what in ((classes, "classes"), (colours, "colours")):
@@ -217,6 +236,13 @@ def is_colour(hue: Float[Tensor, " n"], colour: Int64[Tensor, " n"]) -> Bool[Ten
     middle, reach = (first + last) / 2, (last - first) / 2 + TOLERANCE
     apart = (hue - middle) % 1
     return torch.minimum(apart, 1 - apart) <= reach
+
+
+def deviation_of(hue: Float[Tensor, " n"], colour: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """How far hues lie from the middle of their colour's interval, in standard deviations of hues drawn from it."""
+    first, last = (torch.tensor(ends, device=colour.device)[colour] for ends in _ends())
+    apart = (hue - (first + last) / 2 + 0.5) % 1 - 0.5
+    return apart * 12**0.5 / (last - first)
 
 
 def nearest_colour(hue: Float[Tensor, " n"]) -> Int64[Tensor, " n"]:

@@ -13,14 +13,14 @@ class Classifier(nn.Module):
     """Images → logits of the classes. Only the brightest channel is read, so ink of any colour is the same to it.
 
     Arguments:
-        classes: number of classes.
+        kinds: number of classes.
 
     Example:
-        >>> Classifier().digits(torch.zeros(3, 3, 28, 28)).shape
+        >>> Classifier().classes(torch.zeros(3, 3, 28, 28)).shape
         torch.Size([3])
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, kinds: int = 10) -> None:
         super().__init__()
         self.net = nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1),
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
             nn.Flatten(),
             nn.Linear(32 * 7 * 7, 64),
             nn.ReLU(),
-            nn.Linear(64, classes),
+            nn.Linear(64, kinds),
         )
 
     def forward(self, x: Float[Tensor, "n c 28 28"]) -> Float[Tensor, "n k"]:
@@ -49,6 +49,6 @@ class Classifier(nn.Module):
         """The probability of every class."""
         return torch.cat([self(chunk).softmax(1) for chunk in torch.split(x, CHUNK)])
 
-    def digits(self, x: Float[Tensor, "n c 28 28"]) -> Int64[Tensor, " n"]:
+    def classes(self, x: Float[Tensor, "n c 28 28"]) -> Int64[Tensor, " n"]:
         """The most probable class of every image."""
         return self.probabilities(x).argmax(1)

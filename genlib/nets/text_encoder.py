@@ -48,4 +48,5 @@ class TextEncoder(nn.Module):
         for block in self.blocks:
             x = block(x, None, present)
         x = self.norm(x)
-        return Read(x, present, x[:, 0])
+        there = present.unsqueeze(2).to(x.dtype)
+        return Read(x, present, (x * there).sum(1) / there.sum(1))  # a mean hears every word from the first update on

@@ -157,18 +157,20 @@ def test_prompts_are_drawn_as_a_grid_a_film_and_arrays(tmp_path, capsys):
     file = tmp_path / "prompts.txt"
     file.write_text("a blue one\n\n")
     out = tmp_path / "drawn.npz"
-    prompts = ["--prompt", "a red seven", "--prompts", str(file), "--count", "4", "--out", str(out)]
+    prompts = ["--prompt", "a red seven", "--prompt", "an 8", "--prompts", str(file), "--count", "4", "--out", str(out)]
     main([str(run.path), *prompts, "--guidance", "2", "--negative", "a one"])
-    assert "12 images of 3 prompts" in capsys.readouterr().out
+    assert "16 images of 4 prompts" in capsys.readouterr().out
     drawn = dict(np.load(out))
-    assert drawn["x"].shape == (12, 3, 28, 28)
-    assert drawn["prompt"].tolist() == ["a red seven"] * 4 + ["a blue one"] * 4 + [""] * 4
-    assert drawn["digit"].tolist() == [7] * 4 + [1] * 4 + [-1] * 4
-    assert drawn["hue"].tolist() == [0] * 4 + [5] * 4 + [-1] * 4
+    assert drawn["x"].shape == (16, 3, 28, 28)
+    assert drawn["prompt"].tolist() == ["a red seven"] * 4 + ["an 8"] * 4 + ["a blue one"] * 4 + [""] * 4
+    assert drawn["y"].tolist() == [7] * 4 + [8] * 4 + [1] * 4 + [-1] * 4
+    assert drawn["colour"].tolist() == [0] * 4 + [-1] * 4 + [5] * 4 + [-1] * 4
     assert all(out.with_suffix(kind).stat().st_size > 1_000 for kind in (".png", ".gif"))
     for wrong, said in (
         (["--prompt", "a red sevn"], "the nearest known one is 'seven'"),
         (["--prompt", "a seven", "--negative", "a one"], "give --guidance 2 as well"),
+        (["--prompt", "a seven", "--negative", "a one", "--guidance", "0.5"], "give --guidance 2 as well"),
+        (["--negative", "a one"], "no prompt is given"),
         (["--prompts", str(tmp_path / "none.txt")], "cannot be read"),
     ):
         with pytest.raises(InputError, match=said):

@@ -32,7 +32,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vicreg codes": ("vicreg", {"codes": True, "code_views": True, "decoder_weight": 25.0, "over_views": "mean"}),
     "image-diffusion transformer": (
         "image-diffusion",
-        {"network": "transformer", "positions": False, "levels": "schedule", "schedule": "cosine", "sampler": "ddim"},
+        {"network": "transformer", "positions": False, "levels": "cosine", "schedule": "cosine", "sampler": "ddim"},
     ),
     "image-diffusion few steps": (
         "image-diffusion",

@@ -1,5 +1,6 @@
 """Diffusion: schedules, denoisers, the loss, samplers and likelihoods."""
 
+from genlib.methods.diffusion.consistency import STAGES, consistency_loss, lower_level
 from genlib.methods.diffusion.denoisers import (
     ImageDenoiser,
     NoisePredictor,
@@ -17,6 +18,7 @@ from genlib.methods.diffusion.start import Start, StartName, start_at
 __all__ = [
     "SAMPLERS",
     "SCHEDULES",
+    "STAGES",
     "Bound",
     "DiscreteLinear",
     "ImageDenoiser",
@@ -30,10 +32,12 @@ __all__ = [
     "StartName",
     "Step",
     "Weighting",
+    "consistency_loss",
     "consistent",
     "denoising_loss",
     "each",
     "log_prob",
+    "lower_level",
     "path",
     "preconditioned",
     "reverse",

@@ -93,7 +93,7 @@ def clarity(judge: Any, x: Tensor, asked: Tensor, *, coloured: bool) -> dict[str
     digits = torch.arange(10, device=x.device).repeat_interleave(HUES)
     metrics = {
         "clarity": judge.probabilities(x).amax(1).mean().item(),
-        "controlled_digit": (judge.digits(asked) == digits).float().mean().item(),
+        "controlled_digit": (judge.classes(asked) == digits).float().mean().item(),
     }
     if coloured:
         hues = torch.arange(HUES, device=x.device).repeat(10) / HUES

@@ -162,7 +162,7 @@ class ColourTransfer(DigitStudy[Players]):
         directions: dict[Domain, dict[str, float]] = {}
         for domain in OTHER:
             transfer = self.carry(model, part, domain)
-            kept = (judge.digits(transfer.carried) == transfer.y).float().mean().item()
+            kept = (judge.classes(transfer.carried) == transfer.y).float().mean().item()
             directions[domain] = {"digit_kept": kept, **closeness(transfer, domain)}
         metrics = mean_of_both(directions) | {"judge_accuracy": accuracy(judge, part)}
         for domain, target in OTHER.items():

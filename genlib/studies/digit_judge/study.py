@@ -78,4 +78,4 @@ def judge_of(data_set: GreyName) -> DigitJudge:
 
 def accuracy(model: Classifier, rows: Labelled) -> float:
     """The share of images whose class is read rightly."""
-    return (model.digits(rows.x.float() / 255) == rows.y).float().mean().item()
+    return (model.classes(rows.x.float() / 255) == rows.y).float().mean().item()

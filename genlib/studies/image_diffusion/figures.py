@@ -15,10 +15,9 @@ from genlib.data.prompts import COLOURS, HELD_OUT, Asked
 from genlib.drawing import Drawing, Film
 from genlib.figures import images, prompts
 from genlib.history import History
-from genlib.methods.diffusion import ImageDenoiser
+from genlib.methods.diffusion import ImageDenoiser, SamplerName
 from genlib.metrics.image_sets import overlap
-from genlib.needs import needed
-from genlib.nets.classifier import Classifier
+from genlib.studies.image_diffusion.judges import Judge
 from genlib.studies.image_diffusion.measures import INDIRECT, real_features, right
 from genlib.studies.image_diffusion.study import ImageDiffusion
 from genlib.studies.losses import draw_loss
@@ -30,24 +29,23 @@ JUDGED = 250
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 STEPS = (1, 2, 4, 9, 18)
 SCALES = (0.5, 0.8, 1.0, 1.25, 2.0)
+SAMPLERS: tuple[SamplerName, ...] = ("heun", "dpm2", "ddim", "ancestral")
 
 
 @torch.no_grad()
 def draw(study: ImageDiffusion, model: ImageDenoiser, history: History) -> dict[str, Drawing]:
-    """Every figure of the study. Those that need a judge are drawn where the data set has one."""
+    """Every figure of the study."""
+    judge = study.judge()
+    error = "distance of what two levels of noise show" if study.few_steps else "weighted squared error of the noise"
     drawings = {
-        "loss": draw_loss(history, label="weighted squared error of the noise"),
+        "loss": draw_loss(history, label=error),
         "film": _film(study, model),
         "prompted": _prompted(study, model),
-        "starting_noise": _starting_noise(study, model),
+        "starting_noise": _starting_noise(study, model, judge),
         "nearest": _nearest(study, model),
-    }
-    if not study.evaluation_needs():
-        return drawings
-    judge = needed(study, "judge")
-    drawings |= {
         "guidance": _guidance(study, model, judge),
         "sampling_steps": _sampling_steps(study, model, judge),
+        "samplers": _samplers(study, model, judge),
         "empty_prompt": _empty_prompt(study, model, judge),
     }
     return drawings | ({"indirect": _indirect(study, model, judge)} if study.data_set in ("digits", "mnist") else {})
@@ -72,7 +70,7 @@ def _film(study: ImageDiffusion, model: ImageDenoiser) -> Film:
 def _prompted(study: ImageDiffusion, model: ImageDenoiser) -> Drawing:
     """Every class in every colour; or a row of each class."""
     captions = study.captions
-    names = [names[-1] if len(names[-1]) < 3 else names[0] for names in captions.names]
+    names = [names[0] for names in captions.names]
     if captions.coloured:
         texts = [f"a {colour.name} {name}" for colour in COLOURS for name in names]
         rows = [colour.name for colour in COLOURS]
@@ -85,49 +83,79 @@ def _prompted(study: ImageDiffusion, model: ImageDenoiser) -> Drawing:
     return Drawing(figure, {"mean colour": x.mean((2, 3)).numpy(force=True)})
 
 
-def _guidance(study: ImageDiffusion, model: ImageDenoiser, judge: Classifier) -> Drawing:
+def _guidance(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
     """What guidance buys, and what it pays with."""
-    tokens, asked = study.prompts(JUDGED, study.draws("guidance"))
-    real, _ = real_features(study.images, judge, JUDGED, study.draws("guidance"))
     weights = WEIGHTS if study.text_dropout else (1.0,)
-    rows = [_shares(replace(study, guidance=weight), model, judge, tokens, asked, real) for weight in weights]
-    return _curves(study, np.array(weights), rows, label="weight of the prompt against the empty one (guidance)")
+    looks = [replace(study, guidance=weight) for weight in weights]
+    return _curves(
+        looks, model, judge, np.array(weights), label="weight of the prompt against the empty one (guidance)"
+    )
 
 
-def _sampling_steps(study: ImageDiffusion, model: ImageDenoiser, judge: Classifier) -> Drawing:
-    """How many steps it takes."""
-    tokens, asked = study.prompts(JUDGED, study.draws("steps"))
-    real, _ = real_features(study.images, judge, JUDGED, study.draws("steps"))
-    rows = [_shares(replace(study, sampling_steps=steps), model, judge, tokens, asked, real) for steps in STEPS]
+def _sampling_steps(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
+    """How many evaluations of the net it takes."""
+    looks = [replace(study, sampling_steps=steps) for steps in STEPS]
     name = "consistency" if study.few_steps else study.sampler
-    return _curves(study, np.array(STEPS, float), rows, label=f"sampling steps ({name})", log=True)
+    label = f"evaluations of the net for an image ({name})"
+    return _curves(looks, model, judge, np.array([_evaluations(look) for look in looks], float), label=label, log=True)
 
 
-def _shares(
-    study: ImageDiffusion, model: ImageDenoiser, judge: Classifier, tokens: Tensor, asked: Asked, real: Tensor
-) -> dict[str, float]:
-    x = study.generate(model, tokens, study.draws("judged"))
-    found, shared = right(judge, x, asked).shares(), overlap(real, judge.features(x))
-    return {
-        "digit right": found["digit_right"],
-        "colour right": found["hue_right"],
-        "precision": shared.precision,
-        "recall": shared.recall,
-    }
+def _evaluations(study: ImageDiffusion) -> int:
+    """How often sampling asks the net."""
+    return study.sampling_steps * (2 if study.sampler in ("heun", "dpm2") and not study.few_steps else 1)
 
 
-def _curves(study: ImageDiffusion, x: np.ndarray, rows: list[dict[str, float]], **kind: Any) -> Drawing:
+def _samplers(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
+    """The same noise under every sampler, at equal cost."""
+    tokens = study.tokens(_texts(study))
+    if study.few_steps:
+        looks = {"consistency": replace(study, sampling_steps=1)}
+    else:
+        looks = {str(sampler): replace(study, sampler=sampler, sampling_steps=1) for sampler in SAMPLERS}
+    parts, arrays = {}, {}
+    for count in (4, 8, 36):
+        for sampler, one in looks.items():
+            look = replace(one, sampling_steps=count // _evaluations(one))
+            share = _share_right(look, model, judge)
+            x = look.generate(model, tokens, study.draws("samplers"))
+            parts[f"{sampler}, {count} evaluations: {share:.0%}"] = _bytes(x)
+            arrays[f"{sampler} {count}"] = np.array([share])
+    title = "the same noise under every sampler, and how often images are right"
+    return Drawing(images.named_rows(parts, title=title), arrays)
+
+
+def _share_right(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> float:
+    """The share of prompted images in which all is right."""
+    tokens, asked = study.prompts(JUDGED, study.draws("right"))
+    return right(judge, study.generate(model, tokens, study.draws("right images")), asked).shares()["both_right"]
+
+
+def _curves(looks: Sequence[ImageDiffusion], model: ImageDenoiser, judge: Judge, x: np.ndarray, **kind: Any) -> Drawing:
+    """What is right in prompted images, and how they overlap with real ones, beside how other real ones do."""
+    study = looks[0]
+    tokens, asked = study.prompts(JUDGED, study.draws("judged prompts"))
+    part = study.images.evaluation.to(tokens.device)
+    real, other = real_features(part, judge, JUDGED, study.draws("judged"))
+    rows = []
+    for look in looks:
+        drawn = look.generate(model, tokens, study.draws("judged"))
+        found = right(judge, drawn, asked).shares()
+        shared = overlap(real, judge.features(drawn))._asdict()
+        rows.append({"class right": found["digit_right"], "colour right": found["hue_right"], **shared})
     names = [name for name in rows[0] if name != "colour right" or study.captions.coloured]
     shares = {name: np.array([row[name] for row in rows]) for name in names}
-    return Drawing(prompts.share_curves(x, shares, **kind), {**shares, "varied": x})
+    floor = overlap(real, other)
+    levels = {f"{name} of real images": value for name, value in floor._asdict().items()}
+    arrays = {name: np.array([value]) for name, value in levels.items()}
+    return Drawing(prompts.share_curves(x, shares, levels=levels, **kind), {**shares, **arrays, "varied": x})
 
 
-def _empty_prompt(study: ImageDiffusion, model: ImageDenoiser, judge: Classifier) -> Drawing:
+def _empty_prompt(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
     """What comes where nothing is asked for."""
     x = study.generate(model, study.tokens([""] * JUDGED), study.draws("empty prompt"))
     classes = len(study.captions.names)
     counts = {
-        "of the empty prompt": judge.digits(x),
+        "of the empty prompt": judge.classes(x),
         "of the training images": study.images.train.y,
     }
     shares = {name: (torch.bincount(y, minlength=classes) / len(y)).numpy(force=True) for name, y in counts.items()}
@@ -136,20 +164,20 @@ def _empty_prompt(study: ImageDiffusion, model: ImageDenoiser, judge: Classifier
     return Drawing(figure, shares)
 
 
-def _starting_noise(study: ImageDiffusion, model: ImageDenoiser) -> Drawing:
+def _starting_noise(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
     """What a wrong strength of the noise that sampling starts from does."""
-    texts = _texts(study)
-    parts = {
-        f"noise × {scale:g}": _bytes(
-            replace(study, start_scale=scale).generate(model, study.tokens(texts), study.draws("starting noise"))
-        )
-        for scale in SCALES
-    }
-    figure = images.named_rows(parts, title="the same noise, stronger and weaker than was trained on")
-    return Drawing(figure, {name: part.reshape(len(part), -1).mean(1) for name, part in parts.items()})
+    tokens = study.tokens(_texts(study))
+    parts, arrays = {}, {}
+    for scale in SCALES:
+        look = replace(study, start_scale=scale)
+        share = _share_right(look, model, judge)
+        parts[f"noise × {scale:g}: {share:.0%}"] = _bytes(look.generate(model, tokens, study.draws("starting noise")))
+        arrays[f"{scale:g}"] = np.array([share])
+    title = "the same noise, stronger and weaker than was trained on; and how often images are right"
+    return Drawing(images.named_rows(parts, title=title), arrays)
 
 
-def _indirect(study: ImageDiffusion, model: ImageDenoiser, judge: Classifier) -> Drawing:
+def _indirect(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
     """Prompts that name their answer, and prompts that only hint at it."""
     parts, arrays = {}, {}
     for hint, direct in INDIRECT:
@@ -168,11 +196,22 @@ def _nearest(study: ImageDiffusion, model: ImageDenoiser) -> Drawing:
     x = study.generate(model, study.tokens(_texts(study)), study.draws("nearest"))
     known = study.images.train.x.to(x.device)
     grey = x.amax(1, keepdim=True) if known.shape[1] == 1 else x  # ink of any colour is the same
-    apart = [torch.cdist(grey.flatten(1), part.float().flatten(1) / 255) for part in torch.split(known, 10_000)]
-    distance, row = torch.cat(apart, 1).min(1)
+    fresh = study.images.evaluation.x[:100].to(x.device).float() / 255
+    sets = {"samples": grey, "fresh real images": fresh}
+    found = {name: _nearest_rows(one, known) for name, one in sets.items()}
+    row = found["samples"][1]
     parts = {"drawn": _bytes(x), "nearest trained on": known[row].expand(-1, 3, -1, -1).numpy(force=True)}
-    figure = images.named_rows(parts, title="samples, and the training image nearest to each")
-    return Drawing(figure, {"distance": distance.numpy(force=True), "training row": row.numpy(force=True)})
+    medians = ", ".join(f"{name} {distance.median():.1f}" for name, (distance, _) in found.items())
+    figure = images.named_rows(parts, title=f"the nearest training images; median distance of {medians}")
+    arrays = {f"distance of {name}": distance.numpy(force=True) for name, (distance, _) in found.items()}
+    return Drawing(figure, arrays | {"training row": row.numpy(force=True)})
+
+
+def _nearest_rows(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance of images to the nearest known one, and which that is."""
+    parts = torch.split(known, 10_000)
+    apart = torch.cat([torch.cdist(x.flatten(1), part.float().flatten(1) / 255) for part in parts], 1).min(1)
+    return apart.values, apart.indices
 
 
 def _texts(study: ImageDiffusion) -> Sequence[str]:

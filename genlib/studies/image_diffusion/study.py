@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,8 +32,8 @@ from genlib.needs import needed
 from genlib.nets.patch_transformer import PatchTransformer
 from genlib.nets.text_encoder import TextEncoder
 from genlib.nets.unet import UNet
-from genlib.studies.digit_judge.study import accuracy, judge_of
-from genlib.studies.image_diffusion.measures import closeness, entropy, real_features, right
+from genlib.studies.image_diffusion.judges import Judge, judge_from, judge_study
+from genlib.studies.image_diffusion.measures import closeness, entropy, hue_spread, real_features, right
 from genlib.study import Data, Evaluation, Loss, Study, Tensors, setting
 
 CHUNK = 64
@@ -43,9 +43,11 @@ SIZES = {"cifar10": 32}
 ROWS = {"digits": 1_437, "mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
 """Number of training images."""
 PIXELS = {"digits": (0.11, 0.27), "mnist": (0.065, 0.21), "fashion_mnist": (0.14, 0.26), "cifar10": (0.473, 0.251)}
-"""About the mean and standard deviation of the pixels, in ink where images are grey: what a model sees is standard."""
-STAGES = 8
-"""Number of times that the two levels of noise of `few_steps` come nearer to each other."""
+"""About the mean and standard deviation of the pixels, in ink where images are grey; models see standardised pixels."""
+JUDGED = {"digits": 288, "mnist": 8_000, "fashion_mnist": 8_000, "cifar10": 8_000}
+"""Number of test images that measuring may use."""
+Schedule = Literal["edm", "cosine", "linear"]
+"""Schedules whose highest level of noise leaves nothing of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +89,27 @@ class ImageDiffusion(Study[ImageDenoiser]):
     """Number of blocks of the transformer that reads the prompt."""
     text_dropout: float = setting(0.1, low=0, below=1)
     """Share of images whose caption is withheld, so that the empty prompt stands for all images."""
-    levels: Literal["schedule", "lognormal"] = setting("lognormal")
-    """Levels of noise that are trained on: those of the schedule, or exp(N(level_mean, level_std²))."""
+    levels: Literal["lognormal", "edm", "cosine", "linear"] = setting("lognormal")
+    """Levels of noise that are trained on: exp(N(level_mean, level_std²)), or those of a schedule."""
     level_mean: float = setting(-0.4)
     """Mean of the logarithm of the levels of noise."""
     level_std: float = setting(1.2, above=0)
     """Standard deviation of the logarithm of the levels of noise."""
-    schedule: diffusion.ScheduleName = setting("edm")
-    """Noise schedule σ(t) of sampling, and of training where `levels` says so; pixels have unit variance."""
     few_steps: bool = setting(False)
-    """Whether a trained model is tuned to few steps: what it makes of two near levels of noise is to be the same."""
+    """Whether a trained model is tuned to few steps, so that neighbouring levels of noise give the same image."""
     teacher_steps: int = setting(0, low=0)
     """Number of updates of the model that `few_steps` begins with; 0 trains it as long as this one."""
+    tuning_rate: float = setting(1e-4, above=0)
+    """Adam's learning rate of `few_steps`; the other one is that of the model it begins with."""
+    tuning_mean: float = setting(-0.4)
+    """Mean of the logarithm of the levels of noise of `few_steps`."""
+    tuning_std: float = setting(2.0, above=0)
+    """Standard deviation of the logarithm of the levels of noise of `few_steps`, which begins at the highest."""
 
     samples: int = setting(1_000, low=50, evaluation=True)
-    """Number of prompted images that are judged, of prompts that name all there is."""
+    """Number of prompted images that are judged, of prompts that name all there is, against as many real ones."""
+    schedule: Schedule = setting("edm", evaluation=True)
+    """Noise schedule σ(t) of sampling; pixels have unit variance."""
     sampler: diffusion.SamplerName = setting("heun", evaluation=True)
     """Method of drawing samples; with `few_steps` it is that of consistency models."""
     sampling_steps: int = setting(18, low=1, evaluation=True)
@@ -166,16 +174,26 @@ class ImageDiffusion(Study[ImageDenoiser]):
                 f"ImageDiffusion.guidance: got {self.guidance:g}, which compares a prompt with the empty one; use 1, "
                 "or train with text_dropout above 0."
             )
-        halvings = 2 ** (len(self.multiples) - 1) if self.network == "unet" else 1
-        if self.size % (self.patch * halvings):
+        if self.size % self.patch:
             raise InputError(
-                f"ImageDiffusion.patch: got {self.patch}; images of {self.size} × {self.size} need a patch that "
-                f"divides {self.size // halvings}."
+                f"ImageDiffusion.patch: got {self.patch}; images of {self.size} × {self.size} need a divisor of "
+                f"{self.size}."
             )
-        if self.width % 8 or self.text_width % 4:
+        halvings, side = len(self.multiples) - 1, self.size // self.patch
+        if self.network == "unet" and side % 2**halvings:
             raise InputError(
-                f"ImageDiffusion.width: got {self.width} and text_width {self.text_width}; allowed are multiples of 8, "
-                "and of 4."
+                f"ImageDiffusion.multiples: got {len(self.multiples)} levels, which halve {side} × {side} patches "
+                f"{halvings} times; use fewer, or another patch."
+            )
+        for name, divisor in (("width", 8), ("text_width", 4)):
+            if getattr(self, name) % divisor:
+                raise InputError(
+                    f"ImageDiffusion.{name}: got {getattr(self, name)}; allowed are multiples of {divisor}."
+                )
+        if self.samples > JUDGED[self.data_set] // 2:
+            raise InputError(
+                f"ImageDiffusion.samples: got {self.samples}; they are compared with two sets of as many real images, "
+                f"so {JUDGED[self.data_set] // 2} is the most for {self.data_set}."
             )
 
     # -- data and model ------------------------------------------------------------------------------------------------
@@ -205,7 +223,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
         return diffusion.SCHEDULES[self.schedule]
 
     def checksums(self) -> dict[str, str]:
-        return self.images.checksums
+        return self.images.checksums | {"captions": self.captions.checksum}
 
     def course(self) -> str | None:
         return None if self.few_steps else super().course()  # whose two levels near each other by the length
@@ -214,16 +232,20 @@ class ImageDiffusion(Study[ImageDenoiser]):
         """The model that is tuned to few steps."""
         if not self.few_steps:
             return {}
-        return {"teacher": replace(self, few_steps=False, steps=self.teacher_steps or self.steps, teacher_steps=0)}
+        return {"teacher": replace(self, few_steps=False, steps=self.teacher_steps or self.steps)}
 
     def evaluation_needs(self) -> dict[str, Study[Any]]:
-        return {} if self.data_set == "cifar10" else {"judge": judge_of(self.data_set)}
+        return {"judge": judge_study(self.data_set)}
 
     def identity(self) -> dict[str, Any]:
-        """Where nothing is tuned, what is said of the teacher changes nothing."""
+        """Without `few_steps` its fields have no effect, so they do not tell runs apart."""
         identity = super().identity()
-        if not self.few_steps:
-            identity["fields"]["teacher_steps"] = 0
+        if self.few_steps:
+            identity["fields"]["teacher_steps"] = self.teacher_steps or self.steps
+        else:
+            usual = {f.name: f.default for f in fields(self)}
+            names = ("teacher_steps", "tuning_rate", "tuning_mean", "tuning_std")
+            identity["fields"] |= {name: usual[name] for name in names}
         return identity
 
     def data(self) -> Data:
@@ -278,6 +300,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
 
     def optimizer(self, model: ImageDenoiser) -> torch.optim.Optimizer:
         """Adam, or Muon for the matrices inside the net."""
+        if self.few_steps:
+            return torch.optim.Adam(model.parameters(), lr=self.tuning_rate, fused=True)
         if not self.muon_rate:
             return super().optimizer(model)
         return Muon(
@@ -293,47 +317,39 @@ class ImageDiffusion(Study[ImageDenoiser]):
         rows = len(x) * draws.world
         sigma, noise = self.levels_of(draws, rows), draws.normal(rows, *x.shape[1:])
         if self.few_steps:
-            return Loss({"consistency": self._consistency(model, x, tokens, sigma, noise, draws.step)})
+            stage = diffusion.STAGES * draws.step // self.steps
+            return Loss({"consistency": self._consistency(model, tokens, x, noise, sigma, stage=stage)})
         predicted = model(x + diffusion.each(sigma, x) * noise, sigma, tokens)
         return Loss({"noise": diffusion.denoising_loss(predicted, noise, sigma, weighting="edm")})
 
     def levels_of(self, draws: Draws, rows: int) -> Tensor:
         """Levels of noise to train on."""
-        if self.levels == "schedule":
-            return self.noise.sigma(draws.uniform(rows))
+        if self.few_steps:
+            return (self.tuning_mean + self.tuning_std * draws.normal(rows)).exp().clamp(1e-2, self.noise.highest)
+        if self.levels != "lognormal":
+            return diffusion.SCHEDULES[self.levels].sigma(draws.uniform(rows))
         return (self.level_mean + self.level_std * draws.normal(rows)).exp()
 
     def _consistency(
-        self, model: ImageDenoiser, x: Tensor, tokens: Tensor, sigma: Tensor, noise: Tensor, step: int
+        self, model: ImageDenoiser, tokens: Tensor, x: Tensor, noise: Tensor, sigma: Tensor, *, stage: int
     ) -> Tensor:
-        """How far apart the clean images are that are seen at a level of noise and at a lower one, along one noise.
+        def live(x: Tensor, sigma: Tensor) -> Tensor:
+            return model(x, sigma, tokens)
 
-        Geng et al., *Consistency models made easy*, 2024: the lower level is half of the higher one at first, and
-        nears it in eight stages.
-        """
-        nearness = 2.0 ** -(1 + STAGES * step // self.steps)
-        lower = (sigma * (1 - nearness * (1 + STAGES * torch.sigmoid(-sigma)))).clamp_min(0)
-        clean = self.cleaned(model, x + diffusion.each(sigma, x) * noise, sigma, tokens)
-        with torch.no_grad():
-            least = lower.clamp_min(self.noise.lowest)
-            known = self.cleaned(model, x + diffusion.each(least, x) * noise, least, tokens)
-            known = torch.where((lower > 0)[:, None, None, None], known, x)
-        apart = (clean - known).square().flatten(1).sum(1)
-        slack = 0.06**2 * x[0].numel()
-        return (((apart + slack).sqrt() - slack**0.5) / (sigma - lower)).mean() / x[0].numel() ** 0.5
-
-    def cleaned(self, model: ImageDenoiser, x: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
-        """The clean images that a model sees in noisy ones."""
-        return x - diffusion.each(sigma, x) * model(x, sigma, tokens)
+        return diffusion.consistency_loss(live, torch.no_grad()(live), x, noise, sigma, stage=stage)
 
     @torch.no_grad()
     def validate(self, model: ImageDenoiser, draws: Draws) -> dict[str, float]:
         part = self.images.validation.to(draws.device)
         rows = self.captioned(part.x, part.y, draws.fork("captions"))
         sigma, noise = self.levels_of(draws, len(part.x)), draws.normal(*rows["x"].shape)
-        noisy = rows["x"] + diffusion.each(sigma, noise) * noise
-        parts = zip(*(torch.split(tensor, CHUNK) for tensor in (noisy, sigma, rows["tokens"])), strict=True)
-        predicted = torch.cat([model(*part) for part in parts])
+        tensors = (rows["tokens"], rows["x"], noise, sigma)
+        parts = list(zip(*(torch.split(tensor, CHUNK) for tensor in tensors), strict=True))
+        if self.few_steps:  # as near as levels ever come
+            stage = diffusion.STAGES - 1
+            losses = [self._consistency(model, *part, stage=stage) * len(part[0]) for part in parts]
+            return {"validation/loss": torch.stack(losses).sum().item() / len(sigma)}
+        predicted = torch.cat([model(x + diffusion.each(s, x) * e, s, tokens) for tokens, x, e, s in parts])
         return {"validation/loss": diffusion.denoising_loss(predicted, noise, sigma, weighting="edm").item()}
 
     # -- what the trained model can do ---------------------------------------------------------------------------------
@@ -393,8 +409,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
         classes = len(self.captions.names)
         y = torch.arange(count, device=draws.device) % classes
         colour = drawn_colours(y, draws, held_out=held_out)
-        naming = 12 if self.captions.coloured else 5
-        return self.captions.drawn(y, colour, draws, templates=naming), Asked(y, colour)
+        tokens = self.captions.drawn(y, colour, draws, naming_all=True)
+        return tokens, Asked(y, colour if self.captions.coloured else torch.full_like(colour, -1))
 
     @torch.no_grad()
     def sample(self, model: ImageDenoiser, count: int, draws: Draws) -> Tensors:
@@ -408,21 +424,28 @@ class ImageDiffusion(Study[ImageDenoiser]):
         drawn = self.sample(model, self.samples, draws)
         samples: dict[str, np.ndarray] = {name: tensor.cpu().numpy() for name, tensor in drawn.items()}
         samples["prompt"] = np.array([self.captions.text(row) for row in drawn["tokens"].cpu()])
-        return Evaluation(self._judged(model, drawn, draws) if self.evaluation_needs() else {}, samples, {})
+        return Evaluation(self._judged(model, drawn, draws), samples, {})
 
     def _judged(self, model: ImageDenoiser, drawn: Tensors, draws: Draws) -> dict[str, float]:
         """What the judge says of prompted samples, of held-out pairs, of the empty prompt, and of real images."""
-        judge = needed(self, "judge", draws.device)
-        x = drawn["x"].float() / 255
-        metrics = right(judge, x, Asked(drawn["y"], drawn["colour"])).shares()
+        judge = self.judge(draws.device)
+        x, asked = drawn["x"].float() / 255, Asked(drawn["y"], drawn["colour"])
+        metrics = right(judge, x, asked).shares()
+        if self.captions.coloured:
+            metrics["hue_spread"] = hue_spread(x, asked.colour)
         tokens, pairs = self.prompts(self.samples // 2, draws.fork("held out"), held_out=True)
         shares = right(judge, self.generate(model, tokens, draws.fork("held-out images")), pairs).shares()
         metrics |= {f"held_out/{name}": share for name, share in shares.items()}
-        empty = self.generate(model, torch.zeros_like(tokens), draws.fork("empty"))
-        real, other = real_features(self.images, judge, len(x), draws)
+        empty = self.generate(model, torch.zeros_like(drawn["tokens"]), draws.fork("empty"))
         part = self.images.evaluation.to(draws.device)
+        real, other = real_features(part, judge, len(x), draws)
         metrics |= closeness(real, other, judge.features(x), judge.features(empty))
-        return {**metrics, "class_entropy": entropy(judge.digits(empty)), "judge_accuracy": accuracy(judge, part)}
+        known = (judge.classes(part.x.float() / 255) == part.y).float().mean().item()
+        return {**metrics, "class_entropy": entropy(judge.classes(empty)), "judge_accuracy": known}
+
+    def judge(self, device: torch.device | str | None = None) -> Judge:
+        """Who tells the class of an image."""
+        return judge_from(self.evaluation_needs()["judge"], needed(self, "judge", device))
 
     def example(self) -> tuple[Tensor, ...]:
         x = torch.zeros(4, 3, self.size, self.size)

@@ -1,5 +1,7 @@
 """Captions say what their images show; prompts are read or refused; held-out pairs stay out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,7 +43,8 @@ def test_captions_name_what_there_is_or_leave_it_open(name):
 @pytest.mark.parametrize(("name", "count"), [("mnist", 12), ("cifar10", 5)])
 def test_the_first_templates_name_all_there_is(name, count):
     captions = captions_of(name)
-    tokens = captions.drawn(torch.full((500,), 3), torch.full((500,), 5), Draws(0, name), templates=count)
+    assert captions.complete == count
+    tokens = captions.drawn(torch.full((500,), 3), torch.full((500,), 5), Draws(0, name), naming_all=True)
     wanted = (3, 5 if captions.coloured else -1)
     assert all(captions.asked(captions.text(row)) == wanted for row in tokens)
 
@@ -81,6 +84,25 @@ def test_prompts_are_read():
     assert DIGITS.asked("a blue digit") == (-1, 5)
     assert (DIGITS.tokens("") == NOTHING).all()
     assert DIGITS.asked("the number of legs of a spider") == (-1, -1)
+
+
+def test_articles_are_english_either_way():
+    assert DIGITS.asked("an orange eight") == DIGITS.asked("a orange eight") == (8, 1)
+    for prompt in ("an orange eight", "an 8 in red", "a one", "a red eight"):
+        assert DIGITS.text(DIGITS.tokens(prompt)) == prompt
+
+
+def test_the_official_names_of_classes_are_known():
+    assert captions_of("fashion_mnist").asked("a red T-shirt") == (0, 0)
+    assert captions_of("fashion_mnist").asked("an ankle boot") == (9, -1)
+    assert captions_of("cifar10").asked("an aeroplane") == (0, -1)
+
+
+def test_another_grammar_is_another_run():
+    study = ImageDiffusion.preset("tiny")
+    assert study.checksums()["captions"] == captions_of("digits").checksum
+    other = replace(captions_of("digits"), thing="number")
+    assert other.checksum != captions_of("digits").checksum
 
 
 @pytest.mark.parametrize(

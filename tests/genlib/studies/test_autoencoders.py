@@ -143,7 +143,7 @@ def test_controlled_images_come_in_the_order_asked_for():
     assert asked.shape == (10, 10, 3, 28, 28)
     hues = hue_of(asked.flatten(0, 1)).reshape(10, 10)
     assert hue_distance(hues.flatten(), (torch.arange(10) / 10).repeat(10)).max() < 0.01
-    read = needed(study, "judge").digits(asked.flatten(0, 1)).reshape(10, 10)
+    read = needed(study, "judge").classes(asked.flatten(0, 1)).reshape(10, 10)
     assert (read == torch.arange(10).unsqueeze(1)).float().mean() >= 0.8
 
 

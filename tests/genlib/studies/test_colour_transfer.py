@@ -31,7 +31,7 @@ def test_the_truth_scores_full_marks():
     assert found["psnr"] == pytest.approx(100)
     assert found["cycle_l1"] < 1e-6
     judge, part = needed(STUDY, "judge"), STUDY.images.evaluation
-    right = (judge.digits(part.x.float() / 255) == part.y).float().mean().item()
+    right = (judge.classes(part.x.float() / 255) == part.y).float().mean().item()
     assert found["digit_kept"] == pytest.approx(right)  # no better than the judge, who reads grey and ink alike
 
 

@@ -13,7 +13,7 @@ def test_it_tells_digits_in_ink_of_any_hue():
     assert trained.evaluation.metrics["accuracy"] > 0.9
     test = images("digits").test
     coloured = inked(test.x, Draws(0, "hue").uniform(len(test.x)))
-    assert (trained.model.digits(coloured) == test.y).float().mean() > 0.9
+    assert (trained.model.classes(coloured) == test.y).float().mean() > 0.9
     noise = Draws(0, "noise").uniform(500, 1, 28, 28)
     assert trained.model.probabilities(noise).sum(1).allclose(torch.ones(500))
 

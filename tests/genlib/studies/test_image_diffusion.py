@@ -1,16 +1,19 @@
 """Images by text: what is trained on, what a prompt changes, how guidance, film and few steps are made."""
 
+import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from genlib import Draws, ImageDiffusion, InputError, fit, needed, start
+from genlib import Draws, ImageDiffusion, InputError, VICReg, fit, needed, start
 from genlib.data.images.colours import inked
 from genlib.data.prompts import COLOURS, Asked, hues_of
 from genlib.methods import diffusion
 from genlib.needs import lending
-from genlib.studies.image_diffusion.measures import closeness, entropy, real_features, right
+from genlib.studies.image_diffusion.judges import judge_from
+from genlib.studies.image_diffusion.measures import closeness, entropy, hue_spread, real_features, right
 
 TINY = ImageDiffusion.preset("tiny")
 
@@ -120,14 +123,60 @@ def test_the_judge_s_reading_of_true_images():
 
 def test_real_images_are_close_to_real_images_and_one_class_is_not():
     judge = needed(TINY, "judge")
-    real, other = real_features(TINY.images, judge, 200, Draws(0, "real"))
+    real, other = real_features(TINY.images.evaluation, judge, 144, Draws(0, "real"))
     train = TINY.images.train
-    sevens = judge.features(train.x[train.y == 7][:100].float() / 255)
-    metrics = closeness(real, other, sevens, other)
+    sevens = judge.features(train.x[train.y == 7][:144].float() / 255)
+    metrics = closeness(real, other, sevens.repeat(2, 1)[:144], other)
     assert metrics["frechet"] > 3 * metrics["frechet_floor"]
     assert metrics["recall"] < 0.5 < metrics["recall/real"]
     assert entropy(torch.arange(1_000) % 10) == pytest.approx(2.302585, abs=1e-5)
     assert entropy(torch.full((10,), 7)) == 0
+
+
+def test_hues_spread_as_in_training_or_less():
+    grey = torch.full((4_000, 1, 4, 4), 255, dtype=torch.uint8)
+    colour = torch.arange(4_000) % len(COLOURS)
+    drawn = inked(grey, hues_of(colour, Draws(0, "hues")))
+    assert hue_spread(drawn, colour) == pytest.approx(1, abs=0.05)
+    middle = torch.tensor([(one.first + one.last) / 2 for one in COLOURS])[colour] % 1
+    assert hue_spread(inked(grey, middle), colour) < 0.01
+
+
+def test_sampling_schedules_are_looked_at_under_one_model():
+    assert replace(TINY, schedule="cosine").key() == TINY.key()
+    assert replace(TINY, levels="cosine").key() != TINY.key()
+    for field in ({"tuning_rate": 0.5}, {"tuning_mean": 2.0}, {"teacher_steps": 7}):
+        assert replace(TINY, **field).key() == TINY.key()
+        few = replace(TINY, few_steps=True)
+        assert replace(few, **field).key() != few.key()
+        assert replace(few, **{"teacher_steps": few.steps} | field).needs()["teacher"].fields()["few_steps"] is False
+    assert replace(TINY, few_steps=True, teacher_steps=TINY.steps).key() == replace(TINY, few_steps=True).key()
+
+
+def test_levels_near_each_other_by_stages():
+    sigma = torch.tensor([0.05, 1.0, 80.0])
+    apart = torch.stack([sigma - diffusion.lower_level(sigma, stage) for stage in range(diffusion.STAGES)])
+    assert (apart[1:] <= apart[:-1]).all()
+    assert torch.allclose(apart[:, 2], 80 * 0.5 ** (1 + torch.arange(diffusion.STAGES)))
+    assert diffusion.lower_level(sigma, 0)[0] == 0
+    assert (diffusion.lower_level(sigma, diffusion.STAGES - 1) > 0.9 * sigma).all()
+
+
+def test_a_film_can_be_copied(trained):
+    film = trained.figures["film"]
+    assert np.array_equal(copy.copy(film).frames, film.frames)
+
+
+def test_photographs_have_a_judge_of_their_own():
+    study = ImageDiffusion.preset("gpu")
+    judge = study.evaluation_needs()["judge"]
+    assert isinstance(judge, VICReg)
+    assert judge.supervised
+    small = VICReg.preset("tiny", supervised=True)
+    seen = judge_from(small, small.model().eval())
+    x = Draws(0, "photographs").uniform(3, 3, 28, 28)
+    assert seen.classes(x).shape == (3,)
+    assert seen.features(x).shape[0] == 3
 
 
 def test_guidance_needs_the_empty_prompt():

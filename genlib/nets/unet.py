@@ -37,6 +37,11 @@ class Residual(nn.Module):
         return self.past(x) + self.second(functional.silu(torch.addcmul(shift, self.norms[1](h), 1 + scale)))
 
 
+def enlarged(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 2*h 2*w"]:
+    """Every pixel as four."""
+    return functional.interpolate(x, scale_factor=2.0)
+
+
 class UNet(nn.Module):
     """Noisy images → what is predicted of them. The lowest level attends, to itself and to the text.
 
@@ -47,6 +52,8 @@ class UNet(nn.Module):
         blocks: residual blocks of each level, on the way down and on the way up.
         text: features of a word.
         positions: whether places are learnt and added to the patches.
+        lean: whether what is kept on the way down is added on the way up instead of put beside it, block to block. That
+            leaves out two fifths of the arithmetic.
 
     Example:
         >>> from genlib.nets.text_encoder import TextEncoder
@@ -66,10 +73,11 @@ class UNet(nn.Module):
         blocks: int,
         text: int,
         positions: bool = True,
+        lean: bool = False,
         heads: int = 4,
     ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.lean = patch, lean
         told = 4 * widths[0]
         self.level = nn.Linear(2 * LEVELS, told)
         self.whole = nn.Linear(text, told)
@@ -78,13 +86,13 @@ class UNet(nn.Module):
         side = size // patch
         self.places = nn.Parameter(0.02 * torch.randn(widths[0], side, side)) if positions else None
         self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
-        kept = [widths[0]]
+        kept = [] if lean else [widths[0]]
         width = widths[0]
         for level, outputs in enumerate(widths):
             if level:
                 self.shrink.append(nn.Conv2d(width, outputs, 3, stride=2, padding=1))
                 width = outputs
-                kept.append(width)
+                kept += [] if lean else [width]
             self.down.append(nn.ModuleList(Residual(width, width, told) for _ in range(blocks)))
             kept += [width] * blocks
         self.middle = Residual(width, width, told)
@@ -92,12 +100,13 @@ class UNet(nn.Module):
         self.reading = Attention(width, heads=heads, text=text)
         for level, outputs in reversed(list(enumerate(widths))):
             parts = []
-            for _ in range(blocks + 1):
-                parts.append(Residual(width + kept.pop(), outputs, told))
+            for _ in range(blocks if lean else blocks + 1):
+                beside = 0 if lean else kept.pop()
+                parts.append(Residual(width + beside, outputs, told))
                 width = outputs
             self.up.append(nn.ModuleList(parts))
             if level:
-                self.grow.append(nn.Conv2d(width, widths[level - 1], 3, padding=1))
+                self.grow.append(nn.Conv2d(width, widths[level - 1], 1 if lean else 3, padding=0 if lean else 1))
                 width = widths[level - 1]
         self.norm = nn.GroupNorm(width // GROUP, width)
         self.out = nn.Conv2d(width, channels * patch**2, 3, padding=1)
@@ -108,20 +117,21 @@ class UNet(nn.Module):
         told = functional.silu(self.tell(told))
         x = self.stem(functional.pixel_unshuffle(x, self.patch))
         x = x if self.places is None else x + self.places
-        kept = [x]
+        kept = [] if self.lean else [x]
         for depth, blocks in enumerate(self.down):
             if depth:
                 x = self.shrink[depth - 1](x)
-                kept.append(x)
+                kept += [] if self.lean else [x]
             for block in cast(Iterable[Residual], blocks):
                 x = block(x, told)
                 kept.append(x)
         x = self._attended(self.middle(x, told), read)
         for depth, blocks in enumerate(self.up):
             for block in cast(Iterable[Residual], blocks):
-                x = block(torch.cat((x, kept.pop()), 1), told)
-            if depth < len(self.grow):
-                x = self.grow[depth](functional.interpolate(x, scale_factor=2.0))
+                x = block(x + kept.pop() if self.lean else torch.cat((x, kept.pop()), 1), told)
+            if depth < len(self.grow):  # a kernel of one pixel may come first, where there are fewer
+                grow = self.grow[depth]
+                x = enlarged(grow(x)) if self.lean else grow(enlarged(x))
         return functional.pixel_shuffle(self.out(functional.silu(self.norm(x))), self.patch)
 
     def _attended(self, x: Float[Tensor, "n c h w"], read: Read) -> Float[Tensor, "n c h w"]:

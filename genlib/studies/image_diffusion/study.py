@@ -81,6 +81,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
     """Channels of the U-Net's levels, as multiples of `width`."""
     blocks: int = setting(2, low=1)
     """Number of residual blocks of each of the U-Net's levels, or of the transformer's blocks."""
+    lean: bool = setting(False)
+    """Whether the U-Net adds what it kept on the way down instead of putting it beside, which costs less."""
     positions: bool = setting(True)
     """Whether the network learns where patches are. Without it a U-Net still sees the border, a transformer nothing."""
     text_width: int = setting(64, low=8)
@@ -91,9 +93,9 @@ class ImageDiffusion(Study[ImageDenoiser]):
     """Share of images whose caption is withheld, so that the empty prompt stands for all images."""
     levels: Literal["lognormal", "edm", "cosine", "linear"] = setting("lognormal")
     """Levels of noise that are trained on: exp(N(level_mean, level_std²)), or those of a schedule."""
-    level_mean: float = setting(-0.4)
-    """Mean of the logarithm of the levels of noise."""
-    level_std: float = setting(1.2, above=0)
+    level_mean: float = setting(0.8)
+    """Mean of the logarithm of the levels of noise. It is at levels of 5 to 20 that a digit is told from another."""
+    level_std: float = setting(1.4, above=0)
     """Standard deviation of the logarithm of the levels of noise."""
     few_steps: bool = setting(False)
     """Whether a trained model is tuned to few steps, so that neighbouring levels of noise give the same image."""
@@ -101,7 +103,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
     """Number of updates of the model that `few_steps` begins with; 0 trains it as long as this one."""
     tuning_rate: float = setting(1e-4, above=0)
     """Adam's learning rate of `few_steps`; the other one is that of the model it begins with."""
-    tuning_mean: float = setting(-0.4)
+    tuning_mean: float = setting(0.8)
     """Mean of the logarithm of the levels of noise of `few_steps`."""
     tuning_std: float = setting(2.0, above=0)
     """Standard deviation of the logarithm of the levels of noise of `few_steps`, which begins at the highest."""
@@ -124,6 +126,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
         "small": {
             "width": 32,
             "blocks": 1,
+            "lean": True,
+            "muon_rate": 0.02,
             "steps": 6_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
@@ -133,6 +137,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
         "best": {
             "width": 40,
             "blocks": 1,
+            "lean": True,
+            "muon_rate": 0.02,
             "steps": 14_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
@@ -287,7 +293,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
             net: UNet | PatchTransformer
             if self.network == "unet":
                 widths = [self.width * multiple for multiple in self.multiples]
-                net = UNet(3, self.size, widths=widths, blocks=self.blocks, **kind)
+                net = UNet(3, self.size, widths=widths, blocks=self.blocks, lean=self.lean, **kind)
             else:
                 net = PatchTransformer(3, self.size, width=self.width, layers=self.blocks, **kind)
             model = ImageDenoiser(net, text)

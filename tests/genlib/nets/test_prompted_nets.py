@@ -35,7 +35,11 @@ def text(seeded):
     return shaken(TextEncoder(11, length=4, width=8, layers=2))
 
 
-@pytest.fixture(params=[unet, transformer])
+def lean_unet():
+    return unet(lean=True)
+
+
+@pytest.fixture(params=[unet, lean_unet, transformer])
 def net(request, seeded):
     return shaken(request.param())
 

@@ -56,8 +56,8 @@ def results_of(family: Family, rows: tuple[str, ...] = (), headings: tuple[str, 
     shown = {heading: how for heading, how in shown.items() if any(how[0] in recorded[name] for name in names)}
     lines = [[name, *(cell(recorded[name].get(metric), digits) for metric, digits in shown.values())] for name in names]
     left = [name for name in family.rows if name not in recorded and not rows]
-    text = markdown(["study", *shown], lines)
-    return text + (f"\nNot measured yet: {', '.join(left)}.\n" if left else "")
+    parts = [markdown(["study", *shown], lines)] if lines else []
+    return "\n".join([*parts, *([f"Not measured yet: {'; '.join(left)}.\n"] if left else [])])
 
 
 def summary(_: str) -> str:

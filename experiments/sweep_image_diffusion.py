@@ -11,7 +11,7 @@ from genlib import ImageDiffusion
 from tuning.sweep import Sweep
 
 SWEEP = Sweep(
-    name="image diffusion",
+    name="prompted images",
     study=ImageDiffusion.preset("small", steps=2_000, validate_every=500, samples=250),
     space={
         "patch": [2, 7],

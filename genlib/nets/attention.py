@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genlib.nets.initial import begin_faintly
+
 
 class Attention(nn.Module):
     """Attention of several heads, added to what was there: of positions to each other, or to a text.
@@ -28,8 +30,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(text or width, 2 * width)
         self.out = nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        begin_faintly(self.out)
 
     def forward(
         self,

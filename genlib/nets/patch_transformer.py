@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genlib.nets.attention import Block, frequencies
+from genlib.nets.initial import begin_faintly
 from genlib.nets.text_encoder import Read
 
 LEVELS = 8
@@ -52,11 +53,11 @@ class PatchTransformer(nn.Module):
         self.level = nn.Linear(2 * LEVELS, width)
         self.whole = nn.Linear(text, width)
         self.tell = nn.Linear(width, 2 * width * layers)
-        nn.init.zeros_(self.tell.weight)
+        begin_faintly(self.tell)
         self.blocks = nn.ModuleList(Block(width, heads=heads, text=text) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels * patch**2)
-        nn.init.zeros_(self.out.weight)
+        begin_faintly(self.out)
 
     def forward(self, x: Float[Tensor, "n c h w"], level: Float[Tensor, " n"], read: Read) -> Float[Tensor, "n c h w"]:
         patches = self.stem(functional.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genlib.nets.attention import Attention, frequencies
+from genlib.nets.initial import begin_faintly
 from genlib.nets.text_encoder import Read
 
 LEVELS = 8
@@ -28,7 +29,7 @@ class Residual(nn.Module):
         self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.tell = nn.Linear(told, 2 * outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
+        begin_faintly(self.second)
         self.past = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Float[Tensor, "n c h w"], told: Float[Tensor, "n t"]) -> Float[Tensor, "n d h w"]:
@@ -110,7 +111,7 @@ class UNet(nn.Module):
                 width = widths[level - 1]
         self.norm = nn.GroupNorm(width // GROUP, width)
         self.out = nn.Conv2d(width, channels * patch**2, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
+        begin_faintly(self.out)
 
     def forward(self, x: Float[Tensor, "n c h w"], level: Float[Tensor, " n"], read: Read) -> Float[Tensor, "n c h w"]:
         told = functional.silu(self.level(frequencies(level, LEVELS)) + self.whole(read.whole))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,9 @@ def named_rows(parts: Mapping[str, Pictures], *, title: str, side: float = 0.62)
     pitch = (canvas.shape[0] + gap + between) / len(parts)
     width = side * columns
     height = width * canvas.shape[0] / canvas.shape[1]  # with less the layout would misjudge the names' room
-    figure, axes = panels(1, 1, size=(width + 0.085 * max(map(len, parts)) + 0.2, height + 0.4))
+    title = fill(title, int(width / 0.08))
+    room = 0.085 * max(map(len, parts)) + 0.3
+    figure, axes = panels(1, 1, size=(width + room, height + 0.4 + 0.2 * title.count("\n")))
     show_bare(axes[0], canvas)
     axes[0].set_yticks([(k + 0.5) * pitch - (gap + between) / 2 for k in range(len(parts))], list(parts))
     axes[0].tick_params(axis="y", length=0)

@@ -49,15 +49,15 @@ def share_curves(
 
     Arguments:
         log: whether x is shown by its logarithm.
-        levels: values to compare with, drawn as dashed lines.
+        levels: what real images have of some of the shares, drawn as a dashed line in the same colour.
     """
-    figure, axes = panels(1, 1, size=(5.2, 3.4))
+    figure, axes = panels(1, 1, size=(6.2, 3.4))
     ax = axes[0]
     for k, (name, values) in enumerate(shares.items()):
         look: Any = {"color": CLASSES[k], "marker": MARKS[k], "ms": 5, "lw": 1.4}
         ax.plot(x, 100 * values, label=name, **look)
-    for name, value in (levels or {}).items():
-        ax.axhline(100 * value, color=INK, lw=1, ls="--", label=name)
+        if levels and name in levels:
+            ax.axhline(100 * levels[name], color=CLASSES[k], lw=1.2, ls="--", label=f"{name} of real images")
     if log:
         ax.set_xscale("log")
         ax.minorticks_off()

@@ -59,8 +59,8 @@ def _film(study: ImageDiffusion, model: ImageDenoiser) -> Film:
     chosen = torch.linspace(0, len(stops) - 1, min(STOPS, len(stops))).round().long()
     parts: dict[str, np.ndarray] = {}
     for k, text in enumerate(texts):
-        parts |= {text: _bytes(shown[chosen, k]), f"{text}, as seen": _bytes(seen[chosen, k])}
-    figure = images.named_rows(parts, title="from noise to image, and the clean image that the model sees in it")
+        parts |= {text: _bytes(shown[chosen, k]), f"{text}, foreseen": _bytes(seen[chosen, k])}
+    figure = images.named_rows(parts, title="from noise to image, and the end foreseen")
     together = torch.cat((shown, seen), 1)
     frames = np.stack([images.sheet(_bytes(frame), len(texts)) for frame in together])
     arrays = {"levels of noise": study.sigmas()[chosen.cpu()].numpy(force=True)}
@@ -87,16 +87,14 @@ def _guidance(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Draw
     """What guidance buys, and what it pays with."""
     weights = WEIGHTS if study.text_dropout else (1.0,)
     looks = [replace(study, guidance=weight) for weight in weights]
-    return _curves(
-        looks, model, judge, np.array(weights), label="weight of the prompt against the empty one (guidance)"
-    )
+    return _curves(looks, model, judge, np.array(weights), label="guidance (weight of the prompt)")
 
 
 def _sampling_steps(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
     """How many evaluations of the net it takes."""
     looks = [replace(study, sampling_steps=steps) for steps in STEPS]
     name = "consistency" if study.few_steps else study.sampler
-    label = f"evaluations of the net for an image ({name})"
+    label = f"evaluations of the net ({name})"
     return _curves(looks, model, judge, np.array([_evaluations(look) for look in looks], float), label=label, log=True)
 
 
@@ -144,9 +142,8 @@ def _curves(looks: Sequence[ImageDiffusion], model: ImageDenoiser, judge: Judge,
         rows.append({"class right": found["digit_right"], "colour right": found["hue_right"], **shared})
     names = [name for name in rows[0] if name != "colour right" or study.captions.coloured]
     shares = {name: np.array([row[name] for row in rows]) for name in names}
-    floor = overlap(real, other)
-    levels = {f"{name} of real images": value for name, value in floor._asdict().items()}
-    arrays = {name: np.array([value]) for name, value in levels.items()}
+    levels = overlap(real, other)._asdict()
+    arrays = {f"{name} of real images": np.array([value]) for name, value in levels.items()}
     return Drawing(prompts.share_curves(x, shares, levels=levels, **kind), {**shares, **arrays, "varied": x})
 
 
@@ -173,7 +170,7 @@ def _starting_noise(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -
         share = _share_right(look, model, judge)
         parts[f"noise × {scale:g}: {share:.0%}"] = _bytes(look.generate(model, tokens, study.draws("starting noise")))
         arrays[f"{scale:g}"] = np.array([share])
-    title = "the same noise, stronger and weaker than was trained on; and how often images are right"
+    title = "noise weaker and stronger than in training: how often all is right"
     return Drawing(images.named_rows(parts, title=title), arrays)
 
 

@@ -46,6 +46,7 @@ bench: $(VENV)/.bench
 	$(RUN) experiments/bench/autoencoders.py
 	$(RUN) experiments/bench/text.py
 	$(RUN) experiments/bench/views.py
+	$(RUN) experiments/bench/images.py
 	$(RUN) experiments/bench/service.py
 
 claims: $(READY)

@@ -26,6 +26,7 @@ STUDY = ImageDiffusion.preset(
     "best",
     lean=False,
     muon_rate=0,
+    guidance=1.0,  # which asks the net once a call, as diffusers' loop here does
     data_set="digits",
     samples=50,
     steps=10**9,

@@ -24,8 +24,8 @@ from genlib.studies.losses import draw_loss
 
 STOPS = 10
 """Steps of the film that are shown side by side."""
-JUDGED = 250
-"""Number of images behind a share, at most."""
+JUDGED, NAMED = 250, 100
+"""Number of images behind a point of a curve, and behind a share that a row is named by, at most."""
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 STEPS = (1, 2, 4, 9, 18)
 SCALES = (0.5, 0.8, 1.0, 1.25, 2.0)
@@ -49,11 +49,6 @@ def draw(study: ImageDiffusion, model: ImageDenoiser, history: History) -> dict[
         "empty_prompt": _empty_prompt(study, model, judge),
     }
     return drawings | ({"indirect": _indirect(study, model, judge)} if study.data_set in ("digits", "mnist") else {})
-
-
-def _judged(study: ImageDiffusion) -> int:
-    """Number of images behind a share."""
-    return min(JUDGED, study.samples)
 
 
 def _film(study: ImageDiffusion, model: ImageDenoiser) -> Film:
@@ -129,16 +124,16 @@ def _samplers(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Draw
 
 def _share_right(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> float:
     """The share of prompted images in which all is right."""
-    tokens, asked = study.prompts(_judged(study), study.draws("right"))
+    tokens, asked = study.prompts(min(NAMED, study.samples), study.draws("right"))
     return right(judge, study.generate(model, tokens, study.draws("right images")), asked).shares()["both_right"]
 
 
 def _curves(looks: Sequence[ImageDiffusion], model: ImageDenoiser, judge: Judge, x: np.ndarray, **kind: Any) -> Drawing:
     """What is right in prompted images, and how they overlap with real ones, beside how other real ones do."""
-    study = looks[0]
-    tokens, asked = study.prompts(_judged(study), study.draws("judged prompts"))
+    study, count = looks[0], min(JUDGED, looks[0].samples)
+    tokens, asked = study.prompts(count, study.draws("judged prompts"))
     part = study.images.evaluation.to(tokens.device)
-    real, other = real_features(part, judge, _judged(study), study.draws("judged"))
+    real, other = real_features(part, judge, count, study.draws("judged"))
     rows = []
     for look in looks:
         drawn = look.generate(model, tokens, study.draws("judged"))
@@ -154,7 +149,7 @@ def _curves(looks: Sequence[ImageDiffusion], model: ImageDenoiser, judge: Judge,
 
 def _empty_prompt(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:
     """What comes where nothing is asked for."""
-    x = study.generate(model, study.tokens([""] * _judged(study)), study.draws("empty prompt"))
+    x = study.generate(model, study.tokens([""] * min(JUDGED, study.samples)), study.draws("empty prompt"))
     classes = len(study.captions.names)
     counts = {
         "of the empty prompt": judge.classes(x),

@@ -128,7 +128,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
             "blocks": 1,
             "lean": True,
             "muon_rate": 0.02,
-            "guidance": 3.0,
+            "guidance": 2.0,
             "steps": 6_000,
             "batch_size": 64,
             "learning_rate": 1e-3,

@@ -75,10 +75,7 @@ def watching_run(runs: Sequence[Run]) -> Iterator[None]:
     since: dict[str, float] = {}
 
     def look(line: Line) -> None:
-        run = next((run for run in runs if read_result(run.path).status == "RUNNING"), None)
-        if run is None:
-            line.show(f"{runs[-1].study.title()}: starting …")
-            return
+        run = next((run for run in runs if read_result(run.path).status == "RUNNING"), runs[-1])
         row, study = last_row(run.path / "journal"), run.study
         if row is None:
             line.show(f"{study.title()}: starting …")

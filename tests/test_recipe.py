@@ -189,6 +189,7 @@ def test_it_is_trained_drawn_and_planned(tree, tmp_path):
     assert "runs:     4, each evaluated 1 time" in planned.stdout, planned.stderr
 
 
+@pytest.mark.slow
 def test_it_is_held_to_the_laws(tree):
     laws = ["tests/genlib/test_training.py", "tests/genlib/test_study.py", "tests/genlib/test_catalogue.py"]
     done = there(tree, "-m", "pytest", "-v", "-p", "no:cacheprovider", *laws, "-k", "straight-line")

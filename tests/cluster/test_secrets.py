@@ -101,6 +101,7 @@ def test_a_field_that_holds_a_password_is_refused(tmp_path):
         Sweep(name="leaky", study=Remote(), space=space, metric="accuracy")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_canaries_come_out_nowhere(tmp_path):
     canary = f"canary{secrets.token_hex(8)}"

@@ -86,6 +86,7 @@ execute(Run(find_study(sys.argv[1]).preset("tiny", steps=4_000), sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_where_it_was(mine, tmp_path):
     named = f"{mine}:Perceptron"
     with subprocess.Popen([sys.executable, "-c", WORK, named, str(tmp_path)]) as process:
@@ -107,6 +108,7 @@ def rows_of(run):
     return [(row["step"], row["metrics"]) for row in read_rows(run.path / "journal")]
 
 
+@pytest.mark.slow
 def test_its_file_is_a_script_that_sweeps_it_under_tune(mine, tmp_path):
     done = run_own(mine, "--storage", tmp_path, "--json", MLFLOW_TRACKING_URI="")
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ TRAIN = [
     ("image-diffusion --text-dropout 0 --guidance 2", "use 1, or train with text_dropout above 0"),
     ("image-diffusion --patch 3", "patch: got 3; images of 28 × 28 need a divisor of 28"),
     ("image-diffusion --multiples 1 2 2 2", "multiples: got 4 levels, which halve 14 × 14 patches 3 times"),
-    ("image-diffusion --text-width 6", "text_width: got 6; allowed are multiples of 4"),
+    ("image-diffusion --text-width 10", "text_width: got 10; allowed are multiples of 4"),
     ("image-diffusion --samples 5000", "4000 is the most for mnist"),
     ("image-diffusion --width 12", "allowed are multiples of 8"),
     ("vicreg --batch-size 1", "batch_size: got 1; allowed is an integer of at least 2"),

@@ -26,6 +26,7 @@ def test_of_several_sweeps_the_best_settings_come_best_first():
     assert list(_best_of_each(views, swept).columns[0].cells) == ["better", "worse"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -147,6 +147,7 @@ def test_stopped_it_says_so_in_its_directory_and_the_same_command_continues(tmp_
     assert json.loads(newest.read_text().splitlines()[0])["after"] > step - 10
 
 
+@pytest.mark.slow
 def test_a_run_is_extended_from_another(tmp_path):
     command = ["point-diffusion", "--preset", "tiny", "--storage", tmp_path, "--json"]
     (first,) = json.loads(run_script("train", *command).stdout.splitlines()[-1])["runs"]

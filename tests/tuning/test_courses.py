@@ -33,6 +33,7 @@ def computed(path):
     return [segment.head["after"] for segment in read_segments(path / "journal") if "copied" not in segment.head]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_lengths_computes_the_common_part_once(tmp_path, session):
     swept = run_sweep(SWEEP, Placement(tmp_path))
     assert [result.status for result in swept.results] == ["FINISHED"] * 16

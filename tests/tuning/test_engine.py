@@ -53,6 +53,7 @@ def test_the_best_settings_are_confirmed_under_the_other_seeds(tmp_path, session
     assert sorted(len(row.metrics) for row in swept.rows) == [1, 1, 1, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_random_search_over_lists_and_distributions_counts_every_seed_of_a_setting(tmp_path, session):
     space = {"learning_rate": tune.loguniform(1e-4, 1e-2), "width": [8, 16], "sampling_steps": [4, 8]}
     asked = sweep(space=space, search="random", runs=2, seeds=(0, 1, 2), confirm=2)
@@ -78,6 +79,7 @@ def test_hopeless_runs_are_stopped_early_and_stay_stopped(tmp_path, session):
     assert len(again.rows) == len(swept.rows)
 
 
+@pytest.mark.slow
 def test_optuna_proposes_and_is_told_again(tmp_path, session):
     pytest.importorskip("optuna")
     asked = sweep(space={"learning_rate": tune.loguniform(1e-4, 1e-1)}, search="optuna", runs=4)
@@ -90,6 +92,7 @@ def test_optuna_proposes_and_is_told_again(tmp_path, session):
     )
 
 
+@pytest.mark.slow
 def test_a_search_by_the_journal_evaluates_nothing(tmp_path, session):
     asked = sweep(space={"learning_rate": [1e-3, 1e-2]}, metric="validation/loss")
     swept = run_sweep(asked, Placement(tmp_path))

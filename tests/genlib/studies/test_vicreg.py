@@ -23,6 +23,7 @@ def worker(rank, folder, study):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet", "whitened"])
 def test_two_workers_give_the_losses_of_one(tmp_path, backbone):
     study = replace(TINY, backbone=backbone, steps=3, log_every=3, blur=0.5, solarise=0.2)

@@ -34,6 +34,7 @@ def effects():
         return {claim.text: claim.effect([trained(tiny_of(study)) for study in claim.studies]) for claim in CLAIMS}
 
 
+@pytest.mark.slow
 def test_every_claim_has_an_effect(effects):
     assert len(effects) == len(CLAIMS)
     assert all(map(math.isfinite, effects.values()))

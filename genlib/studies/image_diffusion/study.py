@@ -141,7 +141,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
             "lean": True,
             "muon_rate": 0.02,
             "guidance": 2.5,
-            "steps": 14_000,
+            "steps": 10_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
             "learning_rate_schedule": "cosine",

@@ -9,6 +9,7 @@ from genlib import VICReg, fit
 from genlib.needs import lending
 from genlib.studies.vicreg.claims import CLAIMS, VIEWS
 
+pytestmark = pytest.mark.slow
 TINY = VICReg.preset("tiny")
 
 
@@ -34,7 +35,6 @@ def effects():
         return {claim.text: claim.effect([trained(tiny_of(study)) for study in claim.studies]) for claim in CLAIMS}
 
 
-@pytest.mark.slow
 def test_every_claim_has_an_effect(effects):
     assert len(effects) == len(CLAIMS)
     assert all(map(math.isfinite, effects.values()))

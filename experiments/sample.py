@@ -22,7 +22,6 @@ from cluster.plan import bytes_in_words, memory_left
 from cluster.storage import find_run, storage_from
 from experiments.command.arguments import HELP, POSITIONAL, given_fields, options_of, read_some, show_help
 from experiments.command.exits import exit_with_a_sentence
-from experiments.command.prompted import draw_prompts, requested
 from genlib import ImageDiffusion, InputError, Study, find_study
 
 
@@ -83,6 +82,8 @@ def main(arguments: list[str]) -> None:
     if options.prompt or options.prompts or options.negative:
         if not isinstance(study, ImageDiffusion):
             raise InputError(f"{study.title()} reads no prompts: give a run of image-diffusion.")
+        from experiments.command.prompted import draw_prompts, requested  # and with it matplotlib
+
         request = requested(study, options)
         refuse_too_many(study, len(request.tokens))
         print(draw_prompts(study, trained.model, request, options.out))

@@ -27,6 +27,7 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     evaluation: bool = False,
+    carried: bool = False,
 ) -> Any:
     """Declare a field of a study.
 
@@ -35,14 +36,22 @@ def setting(
         low, high: the smallest and largest value allowed.
         above, below: bounds that are themselves excluded.
         evaluation: True for a field that only looks at a trained model, such as `sampling_steps`.
+        carried: True for a field that studies of one pack may differ in (`genlib.packs`): a number that the loss only
+            computes with.
     """
-    metadata = {"low": low, "high": high, "above": above, "below": below, "evaluation": evaluation}
+    metadata = {"low": low, "high": high, "above": above, "below": below, "evaluation": evaluation, "carried": carried}
     return field(default=default, metadata=metadata)
 
 
 def is_evaluation(declared: Field[Any]) -> bool:
     """True where the field looks at a trained model, False where it makes one."""
     return bool(declared.metadata.get("evaluation", False))
+
+
+def carried_fields(cls: type) -> set[str]:
+    """The fields that studies of one pack may differ in; who declares one anew need not say it again."""
+    known = [declared for kind in cls.__mro__ for declared in getattr(kind, "__dataclass_fields__", {}).values()]
+    return {declared.name for declared in known if declared.metadata.get("carried", False)}
 
 
 def evaluation_fields(cls: type) -> list[str]:

@@ -53,6 +53,14 @@ class State:
         for name, value in loss.diagnostics.items():
             window.setdefault(name, []).append(value.detach())
 
+    def catch_up(self, step: int, losses: dict[str, list[Tensor]]) -> None:
+        """Note updates that were made on this state's tensors elsewhere: their number by now, and their losses."""
+        self.step = step
+        for known in self.optimizer.state.values():
+            known["step"].fill_(step)
+        for name, values in losses.items():
+            self._window.setdefault(name, []).extend(values)
+
     def pending_losses(self) -> Tensor:
         """The losses since the last report, in order."""
         return torch.stack(self._window["loss"])

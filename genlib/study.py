@@ -69,34 +69,38 @@ class Study(Generic[Model]):
     """Whether an update is the same however many are to come, but for the learning rate. Of two runs that differ in
     `steps` alone the longer then goes through the states of the shorter, and where both are wanted it takes them."""
 
-    seed: int = setting(0, low=0)
+    packs: ClassVar[bool] = False
+    """Whether such studies can train as one (`genlib.packs`): the loss is plain arithmetic on weights, batch and draws,
+    without buffers that it changes, and the optimiser is Adam or AdamW."""
+
+    seed: int = setting(0, low=0, carried=True)
     """Seed of everything random: weights, data, batches, noise."""
-    steps: int = setting(2_000, low=1)
+    steps: int = setting(2_000, low=1, carried=True)
     """Number of updates of the weights."""
     batch_size: int = setting(1_000, low=1)
     """Number of rows in the global batch, over all workers."""
-    learning_rate: float = setting(1e-3, above=0)
+    learning_rate: float = setting(1e-3, above=0, carried=True)
     """Adam's learning rate at its highest."""
-    learning_rate_schedule: Literal["constant", "cosine"] = setting("constant")
+    learning_rate_schedule: Literal["constant", "cosine"] = setting("constant", carried=True)
     """Course of the learning rate: constant, or falling to zero as a half cosine over `steps`."""
-    warmup_steps: int = setting(0, low=0)
+    warmup_steps: int = setting(0, low=0, carried=True)
     """Number of updates over which the learning rate rises linearly from zero."""
-    weight_decay: float = setting(0.0, low=0)
+    weight_decay: float = setting(0.0, low=0, carried=True)
     """Weight of Adam's L2 penalty."""
-    clip_norm: float = setting(0.0, low=0)
+    clip_norm: float = setting(0.0, low=0, carried=True)
     """Longest gradient allowed (norm over all parameters); longer ones are shortened to it, and 0 allows any."""
-    ema_decay: float = setting(0.0, low=0, below=1)
+    ema_decay: float = setting(0.0, low=0, below=1, carried=True)
     """Decay of the running average of the weights, which is evaluated in place of the last weights; 0 keeps none."""
-    log_every: int = setting(10, low=1)
+    log_every: int = setting(10, low=1, carried=True)
     """Number of updates between reports of the losses, which are means over these updates."""
-    validate_every: int = setting(500, low=1)
+    validate_every: int = setting(500, low=1, carried=True)
     """Number of updates between validations; the last update is always validated."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Have a class that changes what an update does say again whether it is steady."""
+        """Have a class that changes what an update does say again whether it is steady, and whether it packs."""
         super().__init_subclass__(**kwargs)
-        if "steady" not in cls.__dict__ and any(name in cls.__dict__ for name in UPDATE):
-            cls.steady = False
+        if any(name in cls.__dict__ for name in UPDATE):
+            cls.steady, cls.packs = cls.__dict__.get("steady", False), cls.__dict__.get("packs", False)
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
         refuse_unknown(cls, given)
@@ -177,6 +181,10 @@ class Study(Generic[Model]):
     def checksums(self) -> dict[str, str]:
         """Checksums of the files that the data come from, by name; empty where data are drawn."""
         return {}
+
+    def can_pack(self) -> bool:
+        """Whether this very study can train as one with others."""
+        return self.packs
 
     # -- what follows from the fields ----------------------------------------------------------------------------------
 

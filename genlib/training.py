@@ -166,13 +166,13 @@ def train(
                 continue
             if launch.world > 1:  # from here on every worker sees the same numbers, and decides alike
                 state.average_window()
-            _refuse_lost(study, state, launch, good)
+            refuse_lost(study, state, launch, good)
             if validates or ends:  # at these steps states are kept
-                _refuse_lost_weights(study, state, launch, good)
-            metrics = _losses(state) if logs else {}
+                refuse_lost_weights(study, state, launch, good)
+            metrics = losses_of(state) if logs else {}
             state.cpu_seconds += _over_workers(time.process_time() - clock, launch)
             if validates:
-                metrics.update(_validation(study, state, launch, good))
+                metrics.update(validation(study, state, launch, good))
                 good = state.capture()
             lent.give_back()
             yield Progress(state.step, metrics, state)
@@ -206,7 +206,7 @@ def _wrapped(objective: nn.Module, launch: Launch) -> nn.Module:
     return objective
 
 
-def _refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
+def refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
     """Raise where losses since the last report are not finite: no such state is yielded."""
     losses = state.pending_losses()
     if math.isfinite(losses.sum().item()):
@@ -217,13 +217,13 @@ def _refuse_lost(study: Study[Any], state: State, launch: Launch, good: dict[str
         _diverged(study, state, good, f"the loss became {losses[bad][0].item()} at step {step}", launch, step)
 
 
-def _refuse_lost_weights(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
+def refuse_lost_weights(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> None:
     """Raise where weights are not finite: a finite loss may still have had a gradient that was not."""
     if not all(torch.isfinite(parameter).all() for parameter in state.model.parameters()):
         _diverged(study, state, good, f"weights were no longer finite by step {state.step}", launch, state.step)
 
 
-def _losses(state: State) -> dict[str, float]:
+def losses_of(state: State) -> dict[str, float]:
     """Means since the last report; empties the window."""
     return {name: values.mean().item() for name, values in state.take_window().items()}
 
@@ -237,7 +237,8 @@ def _over_workers(seconds: float, launch: Launch) -> float:
     return total.item()
 
 
-def _validation(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:
+def validation(study: Study[Any], state: State, launch: Launch, good: dict[str, Any]) -> dict[str, float]:
+    """The study's metrics of the model as it is now; raise where one is not finite."""
     metrics = study.validate(state.finished(), study.draws("validate", device=launch.device))
     for name, value in metrics.items():
         if not math.isfinite(value):

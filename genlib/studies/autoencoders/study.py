@@ -53,6 +53,7 @@ class Autoencoder(DigitStudy[VAE]):
     """A variational autoencoder of digits. A kind answers `code` and, where draws are relaxed, `temperature`."""
 
     steady: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
     steps: int = setting(14_063, low=1)
@@ -69,7 +70,7 @@ class Autoencoder(DigitStudy[VAE]):
     """When binary training images are drawn from the grey ones: once and for all, or afresh for every batch."""
     hidden: tuple[int, ...] = setting((512, 256), low=1)
     """Number of features of each hidden layer, from the image inwards; the decoder has them in reverse."""
-    beta: float = setting(1.0, low=0)
+    beta: float = setting(1.0, low=0, carried=True)
     """Weight of the code's divergence from its prior."""
     beta_warmup: int = setting(0, low=0)
     """Number of updates over which `beta` rises linearly from zero."""

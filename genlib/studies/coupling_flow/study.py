@@ -26,6 +26,7 @@ class CouplingFlow(PointStudy[CouplingLayers]):
     """A normalising flow of couplings on a density in the plane whose truth is known."""
 
     steady: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/loss", "min")
 
     steps: int = setting(5_000, low=1)

@@ -29,6 +29,7 @@ class FlowMatching(PointStudy[nn.Module]):
     """Flow matching on a density in the plane whose truth is known."""
 
     steady: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(10_000, low=1)

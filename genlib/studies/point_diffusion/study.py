@@ -42,6 +42,7 @@ class PointDiffusion(PointStudy[nn.Module]):
     """Diffusion on a density in the plane whose truth is known."""
 
     steady: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(3_000, low=1)

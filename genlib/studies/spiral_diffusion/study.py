@@ -28,6 +28,7 @@ class SpiralDiffusion(Study[nn.Module]):
     """Discrete DDPM on the noisy spiral, standardised."""
 
     steady: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/sliced_wasserstein", "min")
 
     steps: int = setting(20_000, low=1)

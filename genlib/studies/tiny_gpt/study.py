@@ -32,6 +32,7 @@ class TinyGPT(Study[Decoder]):
     """A decoder of text, by next-token prediction."""
 
     steady: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     objective: ClassVar[tuple[str, Literal["min", "max"]]] = ("validation/nats_per_char", "min")
 
     steps: int = setting(1_000, low=1)
@@ -190,6 +191,9 @@ class TinyGPT(Study[Decoder]):
                 tied=self.tied,
                 dropout=self.dropout,
             )
+
+    def can_pack(self) -> bool:
+        return not self.dropout  # its random numbers are torch's own
 
     def optimizer(self, model: Decoder) -> torch.optim.Optimizer:
         matrices = [

@@ -79,11 +79,18 @@ def create(path: Path, content: bytes) -> bool:
     return True
 
 
-def append(path: Path, line: str) -> None:
-    """Add one line and wait until it is on disk."""
+def append(path: Path, line: str, *, synced: bool = True) -> None:
+    """Add one line, and wait until it is on disk unless the caller will see to that."""
     with open(path, "a") as file:
         file.write(line + "\n")
         file.flush()
+        if synced:
+            os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Wait until what was added to a file is on disk."""
+    with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.files import Damaged, append, numbers, replace, sealed, storage_failures, unsealed
+from cluster.files import Damaged, append, numbers, replace, sealed, storage_failures, sync_file, unsealed
 from cluster.lease import Lease
 from genlib import History
 from genlib.durable import sync_folder
@@ -114,8 +114,8 @@ class Journal:
             "time": time.time(),
         }
 
-    def append(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one line, unless it is on file already."""
+    def append(self, step: int, metrics: Mapping[str, float], *, synced: bool = True) -> None:
+        """Write one line, unless it is on file already; without `synced` nobody may hear of it before `sync`."""
         if step <= self.last_step or not metrics:
             return
         self.lease.check()
@@ -124,8 +124,14 @@ class Journal:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 append(self._path, sealed(self._head))
                 sync_folder(self.folder)
-            append(self._path, sealed({"step": step, "time": time.time(), "metrics": dict(metrics)}))
+            append(self._path, sealed({"step": step, "time": time.time(), "metrics": dict(metrics)}), synced=synced)
         self.last_step = step
+
+    def sync(self) -> None:
+        """Wait until every line is on disk."""
+        with storage_failures(self._path):
+            if self._path.exists():
+                sync_file(self._path)
 
 
 def _read_segment(path: Path) -> Segment | None:

@@ -45,8 +45,6 @@ class Lease:
     def __init__(self, folder: Path, epoch: int) -> None:
         self.folder, self.epoch = folder, epoch
         self.path = _path(folder, epoch)
-        self._ended = threading.Event()
-        self._beats: threading.Thread | None = None
         self._asked, self._looked = False, 0.0
 
     @classmethod
@@ -82,27 +80,11 @@ class Lease:
 
     def keep(self, every_beat: Callable[[], None] | None = None) -> None:
         """Keep the heart beating, in a thread, until `release`; `every_beat` is called at each beat."""
-
-        def beat() -> None:
-            while not self._ended.wait(BEAT):
-                try:
-                    os.utime(self.path)
-                except FileNotFoundError:
-                    return  # fenced, or the folder is gone: the writer will notice when it writes
-                except OSError:
-                    continue  # a storage that fails for a moment
-                if every_beat:
-                    with suppress(Exception):  # what is done along must not stop the heart
-                        every_beat()
-
-        self._beats = threading.Thread(target=beat, name=f"lease {self.folder}", daemon=True)
-        self._beats.start()
+        _HEART.add(self.path, every_beat)
 
     def release(self) -> None:
         """Stop the heart and say that nobody writes here any more; the epoch stays used."""
-        self._ended.set()
-        if self._beats:
-            self._beats.join()
+        _HEART.remove(self.path)
         if not self.path.exists() or _path(self.folder, self.epoch + 1).exists():
             return
         aside = self.path.with_suffix(".released")
@@ -111,6 +93,53 @@ class Lease:
             os.replace(aside, self.path)
         except OSError:  # a full disk: the lease lapses by itself when this process ends
             aside.unlink(missing_ok=True)
+
+
+class _Heart:
+    """One thread that touches the files of all leases that this process keeps."""
+
+    def __init__(self) -> None:
+        self._beats: dict[Path, Callable[[], None] | None] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, path: Path, every_beat: Callable[[], None] | None) -> None:
+        """Touch a file at every beat."""
+        with self._lock:
+            self._beats[path] = every_beat
+            if self._thread is None or not self._thread.is_alive():  # nor is it after a fork
+                self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+                self._thread.start()
+
+    def remove(self, path: Path) -> None:
+        """Touch a file no more: once this returns, it is not touched."""
+        with self._lock:
+            self._beats.pop(path, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(BEAT)
+            with self._lock:
+                for path, every_beat in list(self._beats.items()):
+                    self._beat(path, every_beat)
+                if not self._beats:
+                    self._thread = None
+                    return
+
+    def _beat(self, path: Path, every_beat: Callable[[], None] | None) -> None:
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            del self._beats[path]  # fenced, or the folder is gone: the writer will notice when it writes
+            return
+        except OSError:
+            return  # a storage that fails for a moment
+        if every_beat:
+            with suppress(Exception):  # what is done along must not stop the heart
+                every_beat()
+
+
+_HEART = _Heart()
 
 
 def ask_to_stop(folder: Path) -> None:

@@ -28,6 +28,7 @@ from cluster.storage import open_storage
 from genlib import InputError, Study
 from genlib.own import refuse_while_importing
 from tuning.driver import Driver, Setting
+from tuning.packs import packing_of, train_packs
 from tuning.space import training_axes
 from tuning.sweep import Placement, Sweep, Swept, check
 from tuning.trial import do, execute_trial
@@ -137,8 +138,42 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
     if saved_updates(studies.values()):
         pairs = [pairs[number] for number in sorted(studies, key=lambda number: studies[number].steps)]
     _train_needs(driver, list(studies.values()))
+    if not (stopping and driver.sweep.stopping != "none"):
+        _train_packs(driver, list(studies.values()))
+        pairs = [pair for pair in pairs if not _is_done(driver, *pair)]
+        if not pairs:
+            return
     numbered = {str(number): run for number, run in enumerate(pairs)}
     _fit(driver, {"run": tune.grid_search(list(numbered))}, numbered, None, len(pairs), stopping)
+
+
+def _train_packs(driver: Driver, studies: Sequence[Study[Any]]) -> None:
+    """Train those of these studies as one that fit together, where that pays; the others train in their trials."""
+    placement = driver.placement
+    if not placement.packs or placement.workers.most > 1:
+        return
+    runs = {study: Run(study, placement.storage, sweep=driver.sweep.slug) for study in studies}
+    untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
+    at_once = _at_once(driver, len(studies))
+    driver.doing = "timing packs"
+    packing = packing_of(untrained, at_once, device=placement.device)
+    driver.doing = ""
+    train_packs(
+        packing,
+        runs.__getitem__,
+        at_once,
+        driver=(driver.path / "lease", driver.folder.epoch),
+        device=placement.device,
+        gpus=placement.workers.gpus,
+        any_device=placement.any_device,
+    )
+
+
+def _is_done(driver: Driver, setting: Setting, seed: int) -> bool:
+    """Whether a run is trained and measured, so that nothing of it is left to a trial."""
+    run, sweep = driver.run(setting, seed), driver.sweep
+    looks = [replace(run.study, **look) for look in sweep.looks] if sweep.evaluates else []
+    return run.known(looks, figures=False) is not None
 
 
 def _train_needs(driver: Driver, studies: Sequence[Study[Any]]) -> None:

@@ -148,6 +148,7 @@ class Placement:
 
     Arguments:
         figures: number of the best settings whose figures are drawn, under the first seed.
+        packs: whether runs that differ only in numbers may train as one, where that pays.
     """
 
     storage: Path
@@ -157,6 +158,7 @@ class Placement:
     cpus: int | None = None
     verbose: bool = False
     figures: int = 0
+    packs: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "storage", Path(self.storage))

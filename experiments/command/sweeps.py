@@ -45,6 +45,8 @@ class SweepOptions(Options):
     """Minutes for the whole sweep, 0 for no limit; what is cut short continues with the next call."""
     figures: int = 2
     """Number of the best settings whose figures are drawn; `runs.py draw RUN` draws those of any other run."""
+    packs: bool = True
+    """Whether runs that differ only in numbers may train as one, where that pays."""
 
 
 class View(NamedTuple):
@@ -78,7 +80,7 @@ def run(views: Sequence[View], options: SweepOptions) -> None:
     """Plan the sweeps, or run them and show what came of them."""
     placement = Placement(
         options.root, options.group, options.device, any_device=options.any_device, verbose=options.verbose,
-        figures=options.figures,
+        figures=options.figures, packs=options.packs,
     )  # fmt: skip
     if options.plan:
         for view in views:

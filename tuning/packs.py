@@ -1,0 +1,156 @@
+"""Packs: of many runs, those that differ only in numbers are trained as one, before whatever else is done with them.
+
+Whether that pays is asked of the machine: a few updates of packs of rising size are timed. The training of a pack is a
+Ray task of its own; afterwards its runs are trained runs, and are evaluated each by itself, side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cluster.courses import saved_updates
+from cluster.lease import exit_when_lapsed, wait_for_lapse
+from cluster.packs import execute_pack
+from cluster.parcel import Parcel, pack, unpack
+from cluster.plan import memory_left
+from cluster.run import Run
+from genlib import Launch, Study
+from genlib.memory import memory_of
+from genlib.packs import shape_of, train_pack
+
+LEAST = 4
+"""Fewest runs that are packed: fewer are trained alone sooner than a probe has told."""
+SIZES = (8, 32, 128)
+"""Sizes of packs that are tried."""
+WORTH = 1.3
+"""How many times faster a pack has to be."""
+PROBE = 0.3
+"""Seconds that a size is timed."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Runs by packs: those of a pack train as one. Every pack of a stage waits for the stages before it."""
+
+    stages: tuple[tuple[tuple[Study[Any], ...], ...], ...] = ()
+
+    @property
+    def packs(self) -> list[tuple[Study[Any], ...]]:
+        """All packs."""
+        return [members for stage in self.stages for members in stage]
+
+    def line(self) -> list[str]:
+        """The packs in words."""
+        sizes = [len(members) for members in self.packs]
+        if not sizes:
+            return []
+        each = f"{sizes[0]}" if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
+        return [f"packs:    {len(sizes)} of {each} runs, each trained as one"]
+
+
+def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cpu") -> Packing:
+    """Which of some studies train as one, so that all processes have something to do.
+
+    Studies that pass through shorter ones wait for these; those with needs train alone.
+    """
+    alike: dict[Any, list[Study[Any]]] = defaultdict(list)
+    studies = list(dict.fromkeys(studies))
+    staged = bool(saved_updates(studies))
+    for study in studies:
+        if study.can_pack() and not study.needs():
+            alike[study.steps if staged else 0, shape_of(study)].append(study)
+    stages: dict[int, list[tuple[Study[Any], ...]]] = defaultdict(list)
+    for (steps, _), members in sorted(alike.items(), key=lambda one: one[0][0]):
+        if len(members) < LEAST:
+            continue
+        size = min(best_size(members, device), most_in_memory(members[0], at_once, device))
+        if size < LEAST:
+            continue
+        number = max(math.ceil(len(members) / size), min(at_once, len(members) // LEAST))
+        stages[steps] += [tuple(members[place::number]) for place in range(number)]
+    return Packing(tuple(tuple(stage) for stage in stages.values()))
+
+
+def best_size(members: Sequence[Study[Any]], device: str = "cpu") -> int:
+    """The size of packs whose members train fastest; 1 where training alone is nearly as fast."""
+    launch = Launch(device=device)
+    alone = seconds_per_update(members[:1], launch)
+    best, least = 1, alone / WORTH
+    for size in SIZES:
+        if size > 2 * len(members):
+            break
+        taken = seconds_per_update([replace(members[0], seed=seed) for seed in range(min(size, len(members)))], launch)
+        if taken > least:
+            break
+        best, least = size, taken / 1.05
+    return best
+
+
+def seconds_per_update(studies: Sequence[Study[Any]], launch: Launch) -> float:
+    """Seconds that an update of a member takes in a pack of these studies."""
+    endless = [replace(study, steps=10**9, log_every=1, validate_every=10**9) for study in studies]
+    progress = train_pack(endless, launch=launch)
+    next(progress)  # warms up
+    began, updates = time.perf_counter(), 0
+    while time.perf_counter() - began < PROBE or not updates:
+        next(progress)
+        updates += 1
+    taken = (time.perf_counter() - began) / updates
+    progress.close()
+    return taken / len(studies)
+
+
+def most_in_memory(study: Study[Any], at_once: int, device: str = "cpu") -> int:
+    """How many members every one of several packs has room for, in half of the memory that is left."""
+    asked = memory_of(study)
+    return int(memory_left(device) / 2 / at_once / max(1.0, asked["the weights"] + asked["batch_size"]))
+
+
+def train_packs(
+    packing: Packing,
+    run_of: Callable[[Study[Any]], Run],
+    at_once: int,
+    *,
+    driver: tuple[Path, int],
+    device: str = "cpu",
+    gpus: float = 0,
+    any_device: bool = False,
+) -> None:
+    """Train every pack; what befalls a member is in its directory.
+
+    Arguments:
+        run_of: the run of a study.
+        driver: the lease that the tasks end with: its folder and epoch.
+    """
+    for stage in packing.stages:
+        waiting = [pack(([run_of(study) for study in members], device, any_device)) for members in stage]
+        running: list[Any] = []
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(
+                    _trained.options(num_cpus=1, num_gpus=gpus).remote(waiting.pop(0), str(driver[0]), driver[1])
+                )
+            done, running = ray.wait(running, num_returns=1)
+            with suppress(ray.exceptions.RayError):  # its process died: the runs go on alone
+                ray.get(done)
+
+
+@ray.remote(max_retries=1)
+def _trained(parcel: Parcel, folder: str, epoch: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    runs, device, any_device = unpack(parcel)
+    with exit_when_lapsed(Path(folder), epoch):
+        for run in runs:
+            wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
+        execute_pack(runs, Launch(device=device), evaluation=False, any_device=any_device)

@@ -45,6 +45,8 @@ class Result(NamedTuple):
     status: str
     metrics: dict[str, float]
     message: str = ""
+    stopped_early: int | None = None
+    """The update at which the run was ended because others did better."""
 
     def as_json(self) -> dict[str, Any]:
         """The run as `--json` prints it."""
@@ -72,7 +74,8 @@ def read_result(path: Path) -> Result:
         return Result(path.name, path, "KILLED", {}, "it ended without a word")
     except Damaged as error:
         return Result(path.name, path, "KILLED", {}, str(error))
-    return Result(path.name, path, record["status"], numbers(record["metrics"]), record["message"])
+    metrics, early = numbers(record["metrics"]), record.get("stopped_early")
+    return Result(path.name, path, record["status"], metrics, record["message"], early)
 
 
 def open_study(path: str | Path) -> Study[Any]:

@@ -6,7 +6,7 @@ together, before anybody hears of them. Killed at any moment, its members go on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ from cluster.run import Run
 from genlib import Diverged, Launch, Progress, Study
 from genlib.packs import Reports, train_pack
 
-Heard = Callable[[Run, Progress], None]
-"""Hears of the progress of a member."""
+Heard = Callable[[dict[Run, Progress]], Collection[Run]]
+"""Hears of the progress of the members, and says who of them ends early."""
 
 
 class Outcome(NamedTuple):
-    """How a member ended: its metrics under every look, or why there are none."""
+    """How a member ended: its metrics under every look, or why there are none; one that was ended early has neither."""
 
     run: Run
     metrics: list[dict[str, float]]
@@ -77,7 +77,7 @@ def execute_pack(
         except Exception as error:  # it fails for itself: held by another process, or its directory says why
             ended[k] = Outcome(run, [], error)
 
-    def lose(k: int, error: BaseException) -> None:
+    def lose(k: int, error: BaseException | None) -> None:
         if k not in ended:
             members[k].end(error)
             ended[k] = Outcome(runs[k], [], error if isinstance(error, Exception) else None)
@@ -103,7 +103,7 @@ def execute_pack(
 
 
 def _train(
-    members: dict[int, _Member], launch: Launch, heard: Heard | None, lose: Callable[[int, BaseException], None]
+    members: dict[int, _Member], launch: Launch, heard: Heard | None, lose: Callable[[int, BaseException | None], None]
 ) -> None:
     """Train all members that are not at their ends."""
     order = list(members)
@@ -118,9 +118,13 @@ def _train(
         for k, error in _written({order[place]: report for place, report in reports.items()}, members, lost):
             lost.add(k)
             lose(k, error)
-        for place, report in reports.items():
-            if heard and order[place] not in lost and isinstance(report, Progress):
-                heard(members[order[place]].run, report)
+        there = {order[place]: report for place, report in reports.items() if order[place] not in lost}
+        going = {members[k].run: report for k, report in there.items() if isinstance(report, Progress)}
+        early = heard(going) if heard and going else ()
+        for k in [k for k in there if members[k].run in early]:
+            members[k].run.end_early(going[members[k].run].step)
+            lost.add(k)
+            lose(k, None)
 
 
 def _written(reports: Reports, members: dict[int, _Member], lost: set[int]) -> list[tuple[int, Exception]]:

@@ -259,6 +259,10 @@ class Run:
             except StorageFailed:  # a full disk: without a result the run counts as killed
                 self.note(f"{self.path} could not be marked {status}: its storage takes nothing.")
 
+    def end_early(self, step: int) -> None:
+        """Write that the run, which this process holds, was stopped early: it is finished with what it has."""
+        self._write_result("FINISHED", metrics=self._metrics_so_far(), stopped_early=step)
+
     def take_and_mark(self, status: str, message: str, *, stopped_early: int | None = None) -> None:
         """Take the run over from whoever writes it, who is thereby fenced, and write how it ended."""
         self._lease = lease = Lease.claim(self.path / "lease", force=True)

@@ -116,7 +116,12 @@ class Driver:
         if self.seconds_left == 0:
             return  # the sweep's time was over: the run was not hopeless
         run.take_and_mark("FINISHED", "", stopped_early=step)
-        self.folder.write(stopped=self.stopped | {key: step})
+        self.note_stopped(key, step)
+
+    def note_stopped(self, key: str, step: int) -> None:
+        """Put a run that was stopped early into the record."""
+        if self.stopped.get(key) != step:
+            self.folder.write(stopped=self.stopped | {key: step})
 
     @property
     def stopped(self) -> dict[str, int]:

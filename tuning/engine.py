@@ -28,7 +28,7 @@ from cluster.storage import open_storage
 from genlib import InputError, Study
 from genlib.own import refuse_while_importing
 from tuning.driver import Driver, Setting
-from tuning.packs import packing_of, train_packs
+from tuning.packs import Halving, packing_of, train_packs
 from tuning.space import training_axes
 from tuning.sweep import Placement, Sweep, Swept, check
 from tuning.trial import do, execute_trial
@@ -138,19 +138,24 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
     if saved_updates(studies.values()):
         pairs = [pairs[number] for number in sorted(studies, key=lambda number: studies[number].steps)]
     _train_needs(driver, list(studies.values()))
-    if not (stopping and driver.sweep.stopping != "none"):
-        _train_packs(driver, list(studies.values()))
-        pairs = [pair for pair in pairs if not _is_done(driver, *pair)]
-        if not pairs:
-            return
-    numbered = {str(number): run for number, run in enumerate(pairs)}
-    _fit(driver, {"run": tune.grid_search(list(numbered))}, numbered, None, len(pairs), stopping)
+    _train_packs(driver, list(studies.values()), stopping)
+    trained = [pair for pair in pairs if driver.run(*pair).result().status == "FINISHED"]
+    _try(driver, [pair for pair in trained if not _is_done(driver, *pair)], stopping=False)
+    _try(driver, [pair for pair in pairs if pair not in trained], stopping=stopping)
 
 
-def _train_packs(driver: Driver, studies: Sequence[Study[Any]]) -> None:
+def _try(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool) -> None:
+    """Have Tune run these settings, a trial each."""
+    numbered = {str(number): pair for number, pair in enumerate(pairs)}
+    if numbered:
+        _fit(driver, {"run": tune.grid_search(list(numbered))}, numbered, None, len(pairs), stopping)
+
+
+def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) -> None:
     """Train those of these studies as one that fit together, where that pays; the others train in their trials."""
-    placement = driver.placement
-    if not placement.packs or placement.workers.most > 1:
+    sweep, placement = driver.sweep, driver.placement
+    stops = stopping and sweep.stopping != "none"
+    if not placement.packs or placement.workers.most > 1 or (stops and sweep.stopping != "asha"):
         return
     runs = {study: Run(study, placement.storage, sweep=driver.sweep.slug) for study in studies}
     untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
@@ -162,16 +167,22 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]]) -> None:
         packing,
         runs.__getitem__,
         at_once,
+        halving=Halving(max(study.steps for study in studies)) if stops else None,
         driver=(driver.path / "lease", driver.folder.epoch),
         device=placement.device,
         gpus=placement.workers.gpus,
         any_device=placement.any_device,
     )
+    for run in runs.values():
+        if (step := run.result().stopped_early) is not None:
+            driver.note_stopped(run.key, step)
 
 
 def _is_done(driver: Driver, setting: Setting, seed: int) -> bool:
-    """Whether a run is trained and measured, so that nothing of it is left to a trial."""
+    """Whether a run was stopped early, or is trained and measured: nothing of it is left to a trial."""
     run, sweep = driver.run(setting, seed), driver.sweep
+    if run.key in driver.stopped:
+        return True
     looks = [replace(run.study, **look) for look in sweep.looks] if sweep.evaluates else []
     return run.known(looks, figures=False) is not None
 

@@ -15,6 +15,7 @@ from cluster.courses import passed_by
 from cluster.files import RunFailed, Stopped
 from cluster.lease import Lease, exit_when_lapsed, wait_for_lapse
 from cluster.needs import is_trained, lending_from, needs_of, train_need
+from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan
 from cluster.run import Run
@@ -25,17 +26,21 @@ from cluster.workers import Workers
 from genlib import Study
 from genlib.own import importable, refuse_while_importing
 from tuning.folder import SweepFolder
+from tuning.packs import packing_of
 
 
 class Task(NamedTuple):
-    """A run to be done, and what comes before it."""
+    """A run to be done, or several to be trained as one, and what comes before."""
 
-    run: Run
-    work: Callable[[Run], Any]
+    path: Path
+    """What others know it by: the run's directory, or a name."""
+    runs: tuple[Run, ...]
+    work: Callable[[Run], Any] | None
+    """What is done with the run; None where runs are trained as one."""
     after: frozenset[Path]
-    """Directories of the runs whose models it needs, or whose states it passes through."""
+    """Tasks that train the models it needs, whose states it passes through, or that train it in a pack."""
     is_wanted: bool = True
-    """Whether it was asked for; else others need its model."""
+    """Whether it was asked for; else others need what it does."""
 
 
 class Done(NamedTuple):
@@ -55,12 +60,14 @@ def run_many(
     workers: Workers | None = None,
     cpus: int | None = None,
     evaluated: bool = True,
+    packs: bool = True,
 ) -> Iterator[Done]:
     """Do `work` on every distinct run, in parallel; yield each as it ends. A failure stops the rest.
 
     Arguments:
         gathered: the folder where all runs go, instead of one for each study.
         evaluated: whether `work` evaluates the runs, for which they may need models that training does without.
+        packs: whether runs that differ only in numbers may train as one first, where that pays.
     """
     refuse_while_importing()
     workers = workers or Workers()
@@ -73,7 +80,7 @@ def run_many(
     running: dict[Any, Task] = {}
 
     def settle(name: str) -> None:
-        stop_runs([task.run for task in list(running.values())], name)
+        stop_runs([run for task in list(running.values()) for run in task.runs], name)
         if gathered:
             gathered.settle(name)
 
@@ -85,15 +92,17 @@ def run_many(
         probe_storage(storage)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
         waiting, stopped = _tasks(runs, work, storage, evaluated=evaluated), list[Task]()
+        if packs and workers.most == 1 and not workers.gpus:
+            waiting = _with_packs(waiting, at_once)
         while waiting or running:
-            unfinished = {task.run.path for task in (*waiting, *running.values(), *stopped)}
+            unfinished = {task.path for task in (*waiting, *running.values(), *stopped)}
             ready = [task for task in waiting if not task.after & unfinished]
             for task in ready:  # of looks at one run, one goes first, and the others find it trained
                 if len(running) == at_once or task.run.path in {other.run.path for other in running.values()}:
                     continue
                 waiting.remove(task)
                 needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
-                running[_work.options(**needs).remote(pack((task.run, task.work)), str(driver))] = task
+                running[_work.options(**needs).remote(pack((task.runs, task.work)), str(driver))] = task
             if not running:
                 break  # the others wait for some that were stopped
             (done, *_), _ = ray.wait(list(running), num_returns=1)
@@ -103,11 +112,13 @@ def run_many(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None  # the sentence itself, not the remote traceback
             except ray.exceptions.RayError as error:
-                raise RunFailed(f"the process of {task.run.path} died (memory?): {error}") from error
+                if task.work is None:
+                    continue  # its runs go on alone
+                raise RunFailed(f"the process of {task.path} died (memory?): {error}") from error
             if was_stopped:  # it was asked to, and so is this process, which waits for the others
                 stopped.append(task)
             elif task.is_wanted:
-                yield Done(task.run.study, task.run.path, value)
+                yield Done(task.runs[0].study, task.path, value)
         if stopped:
             raise Stopped(f"{len(stopped)} runs were asked to stop, and kept their states: the same command goes on")
 
@@ -118,10 +129,30 @@ def _tasks(runs: dict[Study[Any], Run], work: Callable[[Run], Any], storage: Pat
     extra = {run.path: run for needs in needed.values() for run in needs}
     for run in runs.values():
         extra.pop(run.path, None)
-    tasks = [Task(run, train_need, _before(run, runs), False) for run in extra.values() if not is_trained(run)]
-    wanted = [Task(run, work, _before(run, runs) | {need.path for need in needed[one]}) for one, run in runs.items()]
-    there = {task.run.path for task in (*tasks, *wanted)}
+    tasks = [_task(run, train_need, _before(run, runs), False) for run in extra.values() if not is_trained(run)]
+    wanted = [_task(run, work, _before(run, runs) | {need.path for need in needed[one]}) for one, run in runs.items()]
+    there = {task.path for task in (*tasks, *wanted)}
     return [task._replace(after=task.after & there) for task in (*tasks, *wanted)]
+
+
+def _task(run: Run, work: Callable[[Run], Any], after: frozenset[Path], is_wanted: bool = True) -> Task:
+    return Task(run.path, (run,), work, after, is_wanted)
+
+
+def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
+    """Tasks that train runs as one, before those that do the rest with each of them."""
+    runs = {task.runs[0].study: task.runs[0] for task in tasks if task.is_wanted}
+    untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
+    packs: list[Task] = []
+    before: dict[Path, Path] = {}
+    for stage in packing_of(untrained, at_once).stages:
+        earlier = frozenset(task.path for task in packs)
+        for members in stage:
+            place = Path(f"pack {len(packs)}")
+            packs.append(Task(place, tuple(runs[study] for study in members), None, earlier, False))
+            before |= {runs[study].path: place for study in members}
+    after = {task.path: task.after | {before[task.path]} for task in tasks if task.path in before}
+    return [*packs, *(task._replace(after=after.get(task.path, task.after)) for task in tasks)]
 
 
 def _before(run: Run, runs: dict[Study[Any], Run]) -> frozenset[Path]:
@@ -148,11 +179,15 @@ def _work(parcel: Parcel, driver: str) -> tuple[Any, bool]:
     import torch
 
     torch.set_num_threads(1)
-    run, work = unpack(parcel)
+    runs, work = unpack(parcel)
     with exit_when_lapsed(Path(driver), 1):
-        wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
-        with lending_from(run.storage):
+        for run in runs:
+            wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
+        if work is None:
+            outcomes = execute_pack(runs, evaluation=False)
+            return None, any(isinstance(outcome.error, Stopped) for outcome in outcomes)
+        with lending_from(runs[0].storage):
             try:
-                return work(run), False
+                return work(runs[0]), False
             except Stopped:
                 return None, True

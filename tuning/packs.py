@@ -23,17 +23,21 @@ from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import memory_left
 from cluster.run import Run
-from genlib import Launch, Study
+from genlib import Launch, Progress, Study
 from genlib.memory import memory_of
 from genlib.packs import shape_of, train_pack
 
-LEAST = 4
-"""Fewest runs that are packed: fewer are trained alone sooner than a probe has told."""
+LEAST = 3
+"""Fewest runs that are packed."""
 SIZES = (8, 32, 128)
 """Sizes of packs that are tried."""
+QUARTER = 4
+"""One in so many goes on at a halving."""
+SHORT = 3.0
+"""Seconds: what trains sooner alone, all in all, is not worth a probe."""
 WORTH = 1.3
 """How many times faster a pack has to be."""
-PROBE = 0.3
+PROBE = 0.2
 """Seconds that a size is timed."""
 
 
@@ -84,9 +88,11 @@ def best_size(members: Sequence[Study[Any]], device: str = "cpu") -> int:
     """The size of packs whose members train fastest; 1 where training alone is nearly as fast."""
     launch = Launch(device=device)
     alone = seconds_per_update(members[:1], launch)
+    if alone * sum(study.steps for study in members) < SHORT:
+        return 1
     best, least = 1, alone / WORTH
     for size in SIZES:
-        if size > 2 * len(members):
+        if size >= 4 * len(members):
             break
         taken = seconds_per_update([replace(members[0], seed=seed) for seed in range(min(size, len(members)))], launch)
         if taken > least:
@@ -115,11 +121,37 @@ def most_in_memory(study: Study[Any], at_once: int, device: str = "cpu") -> int:
     return int(memory_left(device) / 2 / at_once / max(1.0, asked["the weights"] + asked["batch_size"]))
 
 
+class Halving:
+    """Ends members of a pack early: at updates that rise fourfold from the first validation on, all but the best
+    quarter of those that have come so far. It is what ASHA does, for members that move in step.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+
+    def __call__(self, reports: dict[Run, Progress]) -> list[Run]:
+        """Who ends early."""
+        values: dict[Run, float] = {}
+        for run, progress in reports.items():
+            name, direction = run.study.objective
+            if name in progress.metrics and self._is_rung(progress.step, run.study.validate_every):
+                values[run] = progress.metrics[name] if direction == "min" else -progress.metrics[name]
+        best = sorted(values, key=values.__getitem__)
+        return best[math.ceil(len(best) / QUARTER) :]
+
+    def _is_rung(self, step: int, grace: int) -> bool:
+        rung = grace
+        while rung < min(step, self.longest):
+            rung *= QUARTER
+        return rung == step < self.longest
+
+
 def train_packs(
     packing: Packing,
     run_of: Callable[[Study[Any]], Run],
     at_once: int,
     *,
+    halving: Halving | None = None,
     driver: tuple[Path, int],
     device: str = "cpu",
     gpus: float = 0,
@@ -129,10 +161,11 @@ def train_packs(
 
     Arguments:
         run_of: the run of a study.
+        halving: who ends early, if anybody.
         driver: the lease that the tasks end with: its folder and epoch.
     """
     for stage in packing.stages:
-        waiting = [pack(([run_of(study) for study in members], device, any_device)) for members in stage]
+        waiting = [pack(([run_of(study) for study in members], halving, device, any_device)) for members in stage]
         running: list[Any] = []
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -149,8 +182,8 @@ def _trained(parcel: Parcel, folder: str, epoch: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    runs, device, any_device = unpack(parcel)
+    runs, halving, device, any_device = unpack(parcel)
     with exit_when_lapsed(Path(folder), epoch):
         for run in runs:
             wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
-        execute_pack(runs, Launch(device=device), evaluation=False, any_device=any_device)
+        execute_pack(runs, Launch(device=device), halving, evaluation=False, any_device=any_device)

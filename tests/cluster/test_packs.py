@@ -44,7 +44,9 @@ def undisturbed(tmp_path_factory):
 
 def test_each_has_its_directory_as_if_alone(tmp_path, undisturbed):
     runs, heard = [Run(study, tmp_path) for study in MEMBERS], []
-    outcomes = execute_pack(runs, heard=lambda run, progress: heard.append((run.key, progress.step)))
+    outcomes = execute_pack(
+        runs, heard=lambda reports: [heard.append((run.key, p.step)) for run, p in reports.items()][:0]
+    )
     for run, outcome, expected in zip(runs, outcomes, undisturbed, strict=True):
         assert outcome.error is None
         assert_near(rows(run), expected)
@@ -53,7 +55,7 @@ def test_each_has_its_directory_as_if_alone(tmp_path, undisturbed):
         assert result.metrics == outcome.metrics[0]
         assert [path.name for path in checkpoints(run.path / "checkpoints")][-1] == "step-00000060"
         assert [step for key, step in heard if key == run.key] == [step for step, _ in expected]
-    again = execute_pack(runs, heard=lambda run, progress: pytest.fail("they are done"))
+    again = execute_pack(runs, heard=lambda reports: pytest.fail("they are done"))
     assert [outcome.metrics for outcome in again] == [outcome.metrics for outcome in outcomes]
 
 
@@ -97,12 +99,14 @@ def test_what_befalls_one_does_not_touch_the_others(tmp_path, undisturbed):
     runs = [Run(study, tmp_path) for study in (MEMBERS[0], lost, MEMBERS[1], MEMBERS[2], MEMBERS[3])]
     taken = []
 
-    def heard(run, progress):
-        if run is runs[2] and progress.step == 20:
-            ask_to_stop(run.path / "lease")
-            time.sleep(0.3)  # it looks now and then
-        if run is runs[3] and progress.step == 30:
-            taken.append(Lease.claim(run.path / "lease", force=True))
+    def heard(reports):
+        for run, progress in reports.items():
+            if run is runs[2] and progress.step == 20:
+                ask_to_stop(run.path / "lease")
+                time.sleep(0.3)  # it looks now and then
+            if run is runs[3] and progress.step == 30:
+                taken.append(Lease.claim(run.path / "lease", force=True))
+        return ()
 
     outcomes = execute_pack(runs, heard=heard, evaluation=False)
     errors = [type(outcome.error) for outcome in outcomes]
@@ -139,3 +143,12 @@ def test_one_that_is_held_elsewhere_is_left_to_its_holder(tmp_path):
         holder.communicate()
     assert isinstance(outcomes[0].error, Held)
     assert [run.result().status for run in runs[1:]] == ["FINISHED"]
+
+
+def test_who_is_ended_early_is_finished_with_what_it_has(tmp_path, undisturbed):
+    runs = [Run(study, tmp_path) for study in MEMBERS]
+    execute_pack(runs, heard=lambda reports: [run for run, p in reports.items() if run in runs[:2] and p.step == 20])
+    assert [run.result().stopped_early for run in runs] == [20, 20, None, None]
+    assert [run.result().status for run in runs] == ["FINISHED"] * 4
+    assert rows(runs[0])[-1][0] == 20
+    assert_near(rows(runs[3]), undisturbed[3])

@@ -1,0 +1,107 @@
+"""What fits together trains as one, in sweeps and in gatherings, and nobody can tell by the runs."""
+
+from dataclasses import replace
+
+import pytest
+
+from cluster.directory import read_result
+from cluster.journal import read_rows
+from cluster.run import Run
+from cluster.sweep_record import read_sweep
+from genlib import PointDiffusion, SpiralDiffusion, VICReg
+from tuning import Placement, Sweep, packs, run_sweep
+from tuning.many import run_many
+from tuning.packs import Halving, Packing, best_size, packing_of
+
+TINY = SpiralDiffusion.preset("tiny", steps=40, validate_every=10, log_every=10)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Packs pay."""
+    monkeypatch.setattr(packs, "best_size", lambda members, device="cpu": 8)
+
+
+def test_only_what_fits_is_packed_and_every_process_has_something_to_do(always):
+    rates = [replace(TINY, learning_rate=1e-3 * (1 + k)) for k in range(8)]
+    wide = [replace(TINY, width=2 * TINY.width, seed=seed) for seed in range(2)]
+    images = [VICReg.preset("tiny", seed=seed) for seed in range(5)]
+    found = packing_of([*rates, *wide, *images, *rates], 2)
+    assert [[len(members) for members in stage] for stage in found.stages] == [[4, 4]]
+    assert {study for members in found.packs for study in members} == set(rates)
+    assert found.line() == ["packs:    2 of 4 runs, each trained as one"]
+    assert Packing().line() == []
+
+
+def test_longer_runs_wait_for_the_shorter_ones_that_they_pass_through(always):
+    studies = [replace(TINY, seed=seed, steps=steps) for steps in (40, 20) for seed in range(4)]
+    stages = packing_of(studies, 1).stages
+    assert [[study.steps for study in members] for stage in stages for members in stage] == [[20] * 4, [40] * 4]
+
+
+def test_a_probe_tells_what_pays():
+    small = [PointDiffusion.preset("report", width=16, batch_size=16, seed=seed, steps=10**5) for seed in range(32)]
+    assert best_size(small) >= 8
+    assert best_size([replace(study, steps=1) for study in small]) == 1  # sooner done than told
+
+
+def rows(path):
+    return [(row["step"], row["metrics"]) for row in read_rows(path / "journal")]
+
+
+def test_a_sweep_trains_packs_and_gives_every_run_its_own(always, tmp_path, session):
+    space = {"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3], "sampling_steps": [2, 3]}
+    sweep = Sweep(name="rates", study=TINY, space=space, metric="nll")
+    swept = run_sweep(sweep, Placement(tmp_path))
+    assert len(swept.rows) == 8
+    for study in sweep.trained():
+        alone = Run(study, tmp_path / "alone")
+        alone.execute(figures=False)
+        path = tmp_path / "rates" / study.key()
+        for (step, ours), (other, theirs) in zip(rows(path), rows(alone.path), strict=True):
+            assert step == other
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+        assert read_result(path).metrics["nll"] == pytest.approx(alone.result().metrics["nll"], rel=1e-3)
+    assert run_sweep(sweep, Placement(tmp_path)).rows[0].metrics == swept.rows[0].metrics
+
+
+def test_hopeless_members_end_early_and_stay_ended(always, tmp_path, session):
+    sweep = Sweep(
+        name="halving", study=TINY, space={"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2]}, metric="nll", stopping="asha"
+    )
+    swept = run_sweep(sweep, Placement(tmp_path, cpus=1))
+    assert sorted(swept.stopped.values()) == [10, 10, 10]
+    assert len(swept.rows) == 1
+    assert read_sweep(tmp_path / "halving").stopped == swept.stopped
+    for key, step in swept.stopped.items():
+        assert read_result(tmp_path / "halving" / key).stopped_early == step
+        assert rows(tmp_path / "halving" / key)[-1][0] == step
+    again = run_sweep(sweep, Placement(tmp_path, cpus=1))
+    assert (again.stopped, again.rows[0].metrics) == (swept.stopped, swept.rows[0].metrics)
+
+
+def test_a_quarter_goes_on_at_every_rung(tmp_path):
+    class Reported:
+        def __init__(self, loss):
+            self.study, self.loss = TINY, loss
+
+    name = TINY.objective[0]
+    halving = Halving(longest=100)
+    runs = [Reported(loss) for loss in range(8)]
+    at = {run: packs.Progress(10, {name: float(run.loss)}, None) for run in runs}
+    assert halving(at) == runs[2:]
+    assert halving({run: progress._replace(step=20) for run, progress in at.items()}) == []
+    assert halving({run: progress._replace(step=40) for run, progress in at.items()}) == runs[2:]
+    assert halving({run: progress._replace(step=100) for run, progress in at.items()}) == []
+
+
+def work(run):
+    return run.execute(figures=False)[0]["nll"]
+
+
+def test_gatherings_pack_seeds_and_then_do_their_work_with_each(always, tmp_path, session):
+    studies = [replace(TINY, seed=seed) for seed in range(4)]
+    found = {done.study.seed: done.value for done in run_many(studies, tmp_path, work)}
+    assert set(found) == {0, 1, 2, 3}
+    lone = Run(studies[3], tmp_path / "alone")
+    assert found[3] == pytest.approx(work(lone), rel=1e-3)

@@ -27,11 +27,15 @@ from cluster.stopping import on_stop
 from cluster.storage import open_storage
 from genlib import InputError, Study
 from genlib.own import refuse_while_importing
+from genlib.settings import carried_fields
 from tuning.driver import Driver, Setting
-from tuning.packs import Halving, packing_of, train_packs
+from tuning.packs import LEAST, Halving, packing_of, train_packs
 from tuning.space import training_axes
 from tuning.sweep import Placement, Sweep, Swept, check
 from tuning.trial import do, execute_trial
+
+ROUNDS = 4
+"""Rounds, at least, in which Optuna is asked for settings: it learns from each."""
 
 
 def run_sweep(
@@ -221,7 +225,39 @@ def _tune_by_optuna(driver: Driver) -> None:
     search = OptunaSearch(
         space, metric="value", mode=sweep.mode, sampler=sampler, points_to_evaluate=driver.proposed or None
     )
-    _fit(driver, {}, {}, search, sweep.runs, True)
+    together = _asked_at_once(driver)
+    if together < LEAST:
+        _fit(driver, {}, {}, search, sweep.runs, True)
+        return
+    for first in range(0, sweep.runs, together):
+        names = [f"{number}" for number in range(first, min(sweep.runs, first + together))]
+        asked = {name: search.suggest(name) or {} for name in names}
+        _tune_settings(driver, [(setting, sweep.seeds[0]) for setting in asked.values()])
+        for name, setting in asked.items():
+            value = _reached(driver, setting)
+            search.on_trial_complete(name, None if value is None else {"value": value}, error=value is None)
+
+
+def _asked_at_once(driver: Driver) -> int:
+    """How many settings Optuna is asked for at a time: as many as train as one in all processes; 1 without packs."""
+    sweep, placement = driver.sweep, driver.placement
+    study = sweep.with_setting({})
+    varied = set(training_axes(sweep.study, sweep.space))
+    if not placement.packs or placement.workers.most > 1 or not varied <= carried_fields(type(study)):
+        return 1
+    at_once = _at_once(driver, sweep.runs)
+    alike = [replace(study, seed=seed) for seed in range(sweep.runs)]
+    sizes = [len(members) for members in packing_of(alike, at_once, device=placement.device).packs]
+    return min(sum(sizes), max(LEAST, sweep.runs // ROUNDS)) if sizes else 1
+
+
+def _reached(driver: Driver, setting: Setting) -> float | None:
+    """The best value of a setting's looks; None where its run failed or was stopped early."""
+    sweep = driver.sweep
+    run = driver.run(setting, sweep.seeds[0])
+    rows = [row.values(sweep.metric) for row in driver.swept().rows if row.study.key() == run.key]
+    values = [values[0] for values in rows if values]
+    return sweep.better(values) if values else None
 
 
 def _at_once(driver: Driver, runs: int) -> int:

@@ -62,17 +62,25 @@ def run_sweep(
         probe_storage(placement.storage)
         driver.doing = ""
         _search(driver)
-        _confirm(driver)
+        if sweep.seeds[1:] and not _at_one_go(sweep):
+            _confirm(driver)
         _draw(driver)
         return driver.swept()
 
 
 def _search(driver: Driver) -> None:
-    """Run every setting under the first seed."""
-    if driver.sweep.search == "optuna":
+    """Run every setting under the first seed, or under all of them where no result decides what comes next."""
+    sweep = driver.sweep
+    if sweep.search == "optuna":
         _tune_by_optuna(driver)
     else:
-        _tune_settings(driver, [(setting, driver.sweep.seeds[0]) for setting in driver.sweep.settings()])
+        seeds = sweep.seeds if _at_one_go(sweep) else sweep.seeds[:1]
+        _tune_settings(driver, [(setting, seed) for seed in seeds for setting in sweep.settings()])
+
+
+def _at_one_go(sweep: Sweep) -> bool:
+    """Whether all that will be run is known beforehand."""
+    return sweep.search != "optuna" and sweep.stopping == "none" and not sweep.confirm
 
 
 def _confirm(driver: Driver) -> None:
@@ -87,7 +95,7 @@ def _confirm(driver: Driver) -> None:
         varied = [name for name in sweep.space if name not in sweep.looks[0]]
         best = [{name: row.fields[name] for name in varied} for row in driver.swept().rows]
         settings = [setting for n, setting in enumerate(best) if setting not in best[:n]][: sweep.confirm]
-    if sweep.seeds[1:] and settings:
+    if settings:
         pairs = [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
         _tune_settings(driver, pairs, stopping=False)
 

@@ -55,6 +55,8 @@ class Plan:
     """What runs have in common with shorter ones."""
     done: int = 0
     """Number of the runs whose training the storage has already."""
+    packs: tuple[int, ...] = ()
+    """Sizes of the packs whose runs are trained as one."""
 
     @property
     def at_once(self) -> int:
@@ -73,6 +75,13 @@ class Plan:
                     f"{'is' if have == 1 else 'are'} {have:g}: ask for fewer, or use a larger cluster."
                 )
         return self
+
+    def _packed(self) -> list[str]:
+        if not self.packs:
+            return []
+        sizes = sorted(set(self.packs))
+        each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        return [f"packs:    {len(self.packs)} of {each} runs, each trained as one"]
 
     def lines(self) -> list[str]:
         """The plan in words."""
@@ -93,6 +102,7 @@ class Plan:
             *first,
             f"runs:     {self.runs}, each evaluated {self.looks} time{'s' * (self.looks != 1)}{done}",
             *passing,
+            *self._packed(),
             f"each:     {each}",
             f"there is: {self.have['CPU']:g} CPUs, {self.have['GPU']:g} GPUs: {self.at_once} at once",
             f"training: about {words(self.seconds / max(1, self.at_once))} "

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -46,19 +46,20 @@ class Packing:
     """Runs by packs: those of a pack train as one. Every pack of a stage waits for the stages before it."""
 
     stages: tuple[tuple[tuple[Study[Any], ...], ...], ...] = ()
+    seconds: float = 0.0
+    """Seconds of training all packs, one after the other."""
 
     @property
     def packs(self) -> list[tuple[Study[Any], ...]]:
         """All packs."""
         return [members for stage in self.stages for members in stage]
 
-    def line(self) -> list[str]:
-        """The packs in words."""
-        sizes = [len(members) for members in self.packs]
-        if not sizes:
-            return []
-        each = f"{sizes[0]}" if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
-        return [f"packs:    {len(sizes)} of {each} runs, each trained as one"]
+
+class Probe(NamedTuple):
+    """What a probe of packs found: the size that trains fastest, 1 for none; and seconds of a member's update in it."""
+
+    size: int
+    seconds: float
 
 
 def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cpu") -> Packing:
@@ -73,31 +74,34 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
         if study.can_pack() and not study.needs():
             alike[study.steps if staged else 0, shape_of(study)].append(study)
     stages: dict[int, list[tuple[Study[Any], ...]]] = defaultdict(list)
+    seconds = 0.0
     for (steps, _), members in sorted(alike.items(), key=lambda one: one[0][0]):
         if len(members) < LEAST:
             continue
-        size = min(best_size(members, device), most_in_memory(members[0], at_once, device))
+        found = probe_packs(members, device)
+        size = min(found.size, most_in_memory(members[0], at_once, device))
         if size < LEAST:
             continue
+        seconds += found.seconds * sum(study.steps for study in members)
         number = max(math.ceil(len(members) / size), min(at_once, len(members) // LEAST))
         stages[steps] += [tuple(members[place::number]) for place in range(number)]
-    return Packing(tuple(tuple(stage) for stage in stages.values()))
+    return Packing(tuple(tuple(stage) for stage in stages.values()), seconds)
 
 
-def best_size(members: Sequence[Study[Any]], device: str = "cpu") -> int:
+def probe_packs(members: Sequence[Study[Any]], device: str = "cpu") -> Probe:
     """The size of packs whose members train fastest; 1 where training alone is nearly as fast."""
     launch = Launch(device=device)
     alone = seconds_per_update(members[:1], launch)
+    best = Probe(1, alone)
     if alone * sum(study.steps for study in members) < SHORT:
-        return 1
-    best, least = 1, alone / WORTH
+        return best
     for size in SIZES:
         if size >= 4 * len(members):
             break
         taken = seconds_per_update([replace(members[0], seed=seed) for seed in range(min(size, len(members)))], launch)
-        if taken > least:
+        if taken * (WORTH if best.size == 1 else 1.05) > best.seconds:
             break
-        best, least = size, taken / 1.05
+        best = Probe(size, taken)
     return best
 
 

@@ -22,6 +22,7 @@ from genlib.needs import lending, untrained
 from genlib.own import adopt, importable
 from genlib.settings import coerce, evaluation_fields, refuse_unknown, setting
 from genlib.training import known_device
+from tuning.packs import Packing, packing_of
 from tuning.space import Space, axes, looks, settings
 
 Search = Literal["grid", "random", "optuna"]
@@ -200,13 +201,22 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
     seeds = sweep.seeds[:1] if sweep.confirm else sweep.seeds
     asked = [sweep.with_setting(setting, seed) for seed in seeds for setting in known]
     done = {study for study in asked if beforehand and Run(study, placement.storage).result().status == "FINISHED"}
-    seconds = probe([study for study in asked if study not in done])
+    left = [study for study in asked if study not in done]
+    packing = Packing()
+    if placement.packs and placement.workers.most == 1 and sweep.stopping != "median" and beforehand:
+        at_once = Plan(len(left), 1, placement.workers, have, 0.0).check().at_once
+        packing = packing_of(left, at_once, device=placement.device)
+    packed = {study for members in packing.packs for study in members}
+    seconds = packing.seconds + probe([study for study in left if study not in packed])
     if sweep.confirm:
         seconds += probe(asked) * more * confirmed / len(asked)
     runs = len(known) + more * confirmed
     needed = tuple(study.title() for study in needs_of(sweep.studies(), evaluated=sweep.evaluates))
     shared = Shared.of(asked)
-    return Plan(runs, len(sweep.looks), placement.workers, have, seconds, needed, shared, len(done)).check()
+    sizes = tuple(len(members) for members in packing.packs)
+    return Plan(
+        runs, len(sweep.looks), placement.workers, have, seconds, needed, shared, len(done), sizes
+    ).check()  # fmt: skip
 
 
 def check(sweep: Sweep, placement: Placement) -> None:

@@ -11,7 +11,8 @@ from cluster.sweep_record import read_sweep
 from genlib import PointDiffusion, SpiralDiffusion, VICReg
 from tuning import Placement, Sweep, packs, run_sweep
 from tuning.many import run_many
-from tuning.packs import Halving, Packing, best_size, packing_of
+from tuning.packs import Halving, packing_of, probe_packs
+from tuning.sweep import plan
 
 TINY = SpiralDiffusion.preset("tiny", steps=40, validate_every=10, log_every=10)
 
@@ -19,7 +20,7 @@ TINY = SpiralDiffusion.preset("tiny", steps=40, validate_every=10, log_every=10)
 @pytest.fixture
 def always(monkeypatch):
     """Packs pay."""
-    monkeypatch.setattr(packs, "best_size", lambda members, device="cpu": 8)
+    monkeypatch.setattr(packs, "probe_packs", lambda members, device="cpu": packs.Probe(8, 0.001))
 
 
 def test_only_what_fits_is_packed_and_every_process_has_something_to_do(always):
@@ -29,8 +30,7 @@ def test_only_what_fits_is_packed_and_every_process_has_something_to_do(always):
     found = packing_of([*rates, *wide, *images, *rates], 2)
     assert [[len(members) for members in stage] for stage in found.stages] == [[4, 4]]
     assert {study for members in found.packs for study in members} == set(rates)
-    assert found.line() == ["packs:    2 of 4 runs, each trained as one"]
-    assert Packing().line() == []
+    assert found.seconds == pytest.approx(0.001 * 8 * 40)
 
 
 def test_longer_runs_wait_for_the_shorter_ones_that_they_pass_through(always):
@@ -41,8 +41,15 @@ def test_longer_runs_wait_for_the_shorter_ones_that_they_pass_through(always):
 
 def test_a_probe_tells_what_pays():
     small = [PointDiffusion.preset("report", width=16, batch_size=16, seed=seed, steps=10**5) for seed in range(32)]
-    assert best_size(small) >= 8
-    assert best_size([replace(study, steps=1) for study in small]) == 1  # sooner done than told
+    assert probe_packs(small).size >= 8
+    assert probe_packs([replace(study, steps=1) for study in small]).size == 1  # sooner done than told
+
+
+def test_a_plan_says_what_is_packed(always, tmp_path):
+    sweep = Sweep(name="rates", study=TINY, space={"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3]}, metric="nll")
+    assert "packs:    1 of 4 runs, each trained as one" in plan(sweep, Placement(tmp_path, cpus=1)).lines()
+    apart = plan(sweep, Placement(tmp_path, cpus=1, packs=False))
+    assert not any(line.startswith("packs") for line in apart.lines())
 
 
 def rows(path):

@@ -3,20 +3,22 @@
     python experiments/bench/service.py [--repeats 5] [--sweeps 3]
 
 First: the same training as a bare `train()` and as a run with lease, journal, checkpoints and system metrics, in turns
-in one process; ratio of CPU seconds. Second: sixteen runs of 200 updates as a sweep of ours — journal, checkpoints and
-mirror on, until MLflow shows everything — and by a stock script, Ray Tune with `MLflowLoggerCallback` reporting every
-50 updates; whole commands in turns, wall clock.
+in one process; ratio of CPU seconds. Second: sweeps of ours — journal, checkpoints and mirror on, until MLflow shows
+everything — as packs and without, and by a stock script, Ray Tune with `MLflowLoggerCallback` reporting every 50
+updates; whole commands in turns, wall clock. One is of sixteen runs of a net for which arithmetic counts, the other of
+64 runs of a small one.
 """
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,9 +29,33 @@ from experiments.bench.timing import TimingOptions, median_interval, show
 from experiments.command.arguments import read
 from genlib import PointDiffusion, start, train
 
-RATES = [float(rate) for rate in np.geomspace(1e-4, 1e-2, 16)]
-SMALL = PointDiffusion(width=256, steps=200, log_every=50, validate_every=100)
-"""The study that the sweep trains: validated twice, which the stock script does not do, and not evaluated."""
+
+class Case(NamedTuple):
+    """A sweep that is timed. Its runs are validated, which the stock script does not do, and not evaluated."""
+
+    study: PointDiffusion
+    space: dict[str, list[float]]
+    seeds: tuple[int, ...]
+
+    @property
+    def runs(self) -> int:
+        """Number of its runs."""
+        return math.prod(map(len, self.space.values())) * len(self.seeds)
+
+
+CASES = {
+    "large": Case(
+        PointDiffusion(width=256, steps=200, log_every=50, validate_every=100),
+        {"learning_rate": [float(rate) for rate in np.geomspace(1e-4, 1e-2, 16)]},
+        (0,),
+    ),
+    "small": Case(
+        PointDiffusion(width=64, batch_size=256, steps=400, log_every=50, validate_every=200),
+        {"learning_rate": [3e-4, 1e-3, 3e-3, 1e-2], "weight_decay": [0.0, 1e-5, 1e-4, 1e-3]},
+        (0, 1, 2, 3),
+    ),
+}
+WAYS = {"packed": "genlib", "alone": "genlib --no-packs", "stock": "Ray Tune, MLflowLoggerCallback"}
 
 
 @dataclass(frozen=True)
@@ -39,14 +65,14 @@ class Options(TimingOptions):
     repeats: int = 7
     """Number of pairs of trainings that measure the service's cost."""
     sweeps: int = 3
-    """Number of pairs of sweeps to time; 0 skips them."""
+    """How often sweeps are timed; 0 skips them."""
     only: str = ""
-    """For use by the script itself: run one sweep, `ours` or `stock`, in --folder."""
+    """For use by the script itself: run one sweep, such as `small packed`, in --folder."""
     folder: Path = Path()
     """For use by the script itself: the folder in which --only works."""
 
 
-def ours(folder: Path) -> None:
+def ours(case: Case, folder: Path, *, packs: bool) -> None:
     """The sweep as our scripts run it."""
     from experiments.command.options import Options as LaunchOptions
     from experiments.command.options import begin, end
@@ -55,28 +81,30 @@ def ours(folder: Path) -> None:
 
     options = LaunchOptions(storage=folder / "runs")
     begin(options)
-    sweep = Sweep(name="bench", study=SMALL, space={"learning_rate": RATES}, metric="validation/loss")
-    run_sweep(sweep, Placement(options.root))
+    sweep = Sweep(name="bench", study=case.study, space=case.space, metric="validation/loss", seeds=case.seeds)
+    run_sweep(sweep, Placement(options.root, packs=packs))
     end(options)
 
 
-def stock(folder: Path) -> None:
+def stock(case: Case, folder: Path) -> None:
     """A sweep of the same arithmetic by Ray Tune and its MLflow callback, as their documentation shows."""
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
+    width, rows, steps = case.study.width, case.study.batch_size, case.study.steps
+
     def trial(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(config.pop("seed"))
         net = torch.nn.Sequential(
-            torch.nn.Linear(3, 256), torch.nn.LeakyReLU(), torch.nn.Linear(256, 256), torch.nn.LeakyReLU(),
-            torch.nn.Linear(256, 2),
+            torch.nn.Linear(3, width), torch.nn.LeakyReLU(), torch.nn.Linear(width, width), torch.nn.LeakyReLU(),
+            torch.nn.Linear(width, 2),
         )  # fmt: skip
-        optimizer = torch.optim.Adam(net.parameters(), lr=config["learning_rate"])
-        for step in range(1, 201):
-            x = torch.randn(1_000, 2, generator=generator)
-            t = torch.rand(1_000, generator=generator)
-            noise = torch.randn(1_000, 2, generator=generator)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.pop("learning_rate"), **config)
+        for step in range(1, steps + 1):
+            x = torch.randn(rows, 2, generator=generator)
+            t = torch.rand(rows, generator=generator)
+            noise = torch.randn(rows, 2, generator=generator)
             noised = x + torch.exp(5 * (t - 1)).unsqueeze(1) * noise
             loss = torch.nn.functional.mse_loss(net(torch.cat((noised, t.unsqueeze(1)), 1)), noise)
             optimizer.zero_grad()
@@ -88,7 +116,7 @@ def stock(folder: Path) -> None:
     callback = MLflowLoggerCallback(tracking_uri=f"sqlite:///{folder}/mlflow.db", experiment_name="stock")
     tune.Tuner(
         tune.with_resources(trial, {"CPU": 1}),
-        param_space={"learning_rate": tune.grid_search(RATES)},
+        param_space={name: tune.grid_search(values) for name, values in {**case.space, "seed": case.seeds}.items()},
         run_config=tune.RunConfig(storage_path=str(folder / "results"), callbacks=[callback], verbose=0),
     ).fit()
 
@@ -121,24 +149,29 @@ def service_cost(repeats: int) -> tuple[list[float], list[float]]:
     return ratios
 
 
-def sweep_seconds(repeats: int) -> dict[str, list[float]]:
+def sweep_seconds(case: str, repeats: int) -> dict[str, list[float]]:
     """Wall seconds of whole commands, ours and the stock script in turns."""
-    seconds: dict[str, list[float]] = {"ours": [], "stock": []}
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for turn in range(repeats):
-        for name in ("ours", "stock") if turn % 2 else ("stock", "ours"):
+        ways = list(WAYS)
+        for way in ways[turn % 3 :] + ways[: turn % 3]:
             with tempfile.TemporaryDirectory() as folder:
                 began = time.monotonic()
-                command = [sys.executable, __file__, "--only", name, "--folder", folder]
+                command = [sys.executable, __file__, "--only", f"{case} {way}", "--folder", folder]
                 subprocess.run(command, check=True, capture_output=True)
-                seconds[name].append(time.monotonic() - began)
-            sys.stderr.write(f"{name}: 16 runs in {seconds[name][-1]:.1f} s\n")
+                seconds[way].append(time.monotonic() - began)
+            sys.stderr.write(f"{case}, {way}: {CASES[case].runs} runs in {seconds[way][-1]:.1f} s\n")
     return seconds
 
 
 def main(options: Options) -> None:
     """Measure and print."""
     if options.only:
-        {"ours": ours, "stock": stock}[options.only](options.folder)
+        case, way = options.only.split()
+        if way == "stock":
+            stock(CASES[case], options.folder)
+        else:
+            ours(CASES[case], options.folder, packs=way == "packed")
         return
     table = Table(title="A run against the bare loop: medians [95 % interval]")
     for column in ("setting", "CPU time", "wall clock"):
@@ -147,16 +180,21 @@ def main(options: Options) -> None:
     table.add_row("3-1024-1024-2, batch 1,000, a checkpoint every 50 updates", *cells)
     show(table, "service", record=options.record)
     if options.sweeps:
-        seconds = sweep_seconds(options.sweeps)
-        table = Table(title=f"Sixteen runs of 200 updates, whole commands, {options.sweeps} times in turns")
-        for column in ("sweep", "seconds, median", "runs per minute"):
+        table = Table(title=f"Sweeps, whole commands, {options.sweeps} times in turns")
+        for column in ("sweep", "by", "seconds, median", "runs per minute", "stock's time / this"):
             table.add_column(column)
-        for name, values in seconds.items():
-            middle = float(np.median(values))
-            table.add_row(name, f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})", f"{16 * 60 / middle:.1f}")
+        for name, timed in CASES.items():
+            seconds = sweep_seconds(name, options.sweeps)
+            what = f"{timed.runs} runs of {timed.study.steps} updates, width {timed.study.width}"
+            for way, values in seconds.items():
+                middle = float(np.median(values))
+                factor = np.median([b / a for a, b in zip(values, seconds["stock"], strict=True)])
+                words = {"packed": "genlib", "alone": "genlib --no-packs", "stock": "Ray Tune, MLflowLoggerCallback"}[
+                    way
+                ]
+                spread = f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})"
+                table.add_row(what, WAYS[way], spread, f"{timed.runs * 60 / middle:.0f}", f"{factor:.2f}")
         show(table, "sweeps", record=options.record)
-        factor = np.median([b / a for a, b in zip(seconds["ours"], seconds["stock"], strict=True)])
-        print(f"ours are {factor:.2f} times as fast")
 
 
 if __name__ == "__main__":

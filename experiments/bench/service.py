@@ -189,9 +189,6 @@ def main(options: Options) -> None:
             for way, values in seconds.items():
                 middle = float(np.median(values))
                 factor = np.median([b / a for a, b in zip(values, seconds["stock"], strict=True)])
-                words = {"packed": "genlib", "alone": "genlib --no-packs", "stock": "Ray Tune, MLflowLoggerCallback"}[
-                    way
-                ]
                 spread = f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})"
                 table.add_row(what, WAYS[way], spread, f"{timed.runs * 60 / middle:.0f}", f"{factor:.2f}")
         show(table, "sweeps", record=options.record)

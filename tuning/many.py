@@ -98,7 +98,7 @@ def run_many(
             unfinished = {task.path for task in (*waiting, *running.values(), *stopped)}
             ready = [task for task in waiting if not task.after & unfinished]
             for task in ready:  # of looks at one run, one goes first, and the others find it trained
-                if len(running) == at_once or task.run.path in {other.run.path for other in running.values()}:
+                if len(running) == at_once or task.path in {other.path for other in running.values()}:
                     continue
                 waiting.remove(task)
                 needs = {"num_cpus": workers.cpus if workers.most == 1 else 0, "num_gpus": workers.gpus}
@@ -141,7 +141,8 @@ def _task(run: Run, work: Callable[[Run], Any], after: frozenset[Path], is_wante
 
 def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
     """Tasks that train runs as one, before those that do the rest with each of them."""
-    runs = {task.runs[0].study: task.runs[0] for task in tasks if task.is_wanted}
+    wanted = {task.path: task.runs[0] for task in reversed(tasks) if task.is_wanted}  # of looks at one run, the first
+    runs = {run.study: run for run in reversed(wanted.values())}
     untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
     packs: list[Task] = []
     before: dict[Path, Path] = {}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,15 +22,50 @@ from genlib import InputError
 
 
 @contextmanager
-def ray_session(cpus: int | None = None, *, verbose: bool = False) -> Iterator[None]:
+def ray_session(
+    cpus: int | None = None, *, verbose: bool = False, meanwhile: Callable[[], Any] | None = None, work: str = ""
+) -> Iterator[None]:
     """Connect to the cluster that `RAY_ADDRESS` names (in a job Ray sets it), or start Ray on this machine.
 
     An embedded session has a slot per core, and each of its processes computes on one thread.
+
+    Arguments:
+        meanwhile: done in this thread while Ray starts in another.
+        work: the module that Ray's processes import as soon as they are there, before there is work for them.
     """
     quiet()
+    meanwhile = meanwhile or (lambda: None)
     if ray.is_initialized():
+        meanwhile()
         yield
         return
+    there, over, failed = threading.Event(), threading.Event(), list[BaseException]()
+
+    def hold() -> None:  # Ray's processes end with the thread that started them
+        try:
+            with _session(cpus, verbose, work):
+                there.set()
+                over.wait()
+        except BaseException as error:
+            failed.append(error)
+            there.set()
+
+    holder = threading.Thread(target=hold, name="Ray's session", daemon=True)
+    holder.start()
+    try:
+        meanwhile()
+        there.wait()
+        if failed:
+            raise failed[0]
+        yield
+    finally:
+        there.wait()
+        over.set()
+        holder.join()
+
+
+@contextmanager
+def _session(cpus: int | None, verbose: bool, work: str) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     remote = "RAY_ADDRESS" in os.environ
@@ -43,9 +81,16 @@ def ray_session(cpus: int | None = None, *, verbose: bool = False) -> Iterator[N
         where = f"at {os.environ['RAY_ADDRESS']}" if remote else "on this machine"
         raise InputError(f"Ray {where} cannot be reached or started ({str(error).splitlines()[0]}).") from error
     try:
+        for _ in range(int(resources()["CPU"]) if work and not remote else 0):
+            _import.remote(work)
         yield
     finally:
         ray.shutdown()
+
+
+@ray.remote(num_cpus=1)
+def _import(name: str) -> None:
+    import_module(name)
 
 
 def probe_storage(storage: Path) -> None:

@@ -1,18 +1,16 @@
-"""Runs a sweep by Ray Tune, kept quiet: it places the trials, stops the hopeless ones, and asks Optuna for settings."""
+"""Runs a sweep: what comes first, packs, trials by Ray Tune, the best settings under more seeds, figures."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import ray
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from cluster.courses import passed_by, saved_updates
 from cluster.directory import open_run, read_result
@@ -22,18 +20,20 @@ from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan
 from cluster.run import Run
 from cluster.secrets import scrubbed
-from cluster.session import probe_storage, quiet, ray_session, resources
+from cluster.session import probe_storage, ray_session, resources
 from cluster.stopping import on_stop
 from cluster.storage import open_storage
-from genlib import InputError, Study
+from genlib import Study
 from genlib.own import refuse_while_importing
 from genlib.settings import carried_fields
 from tuning.driver import Driver, Setting
 from tuning.packs import LEAST, Halving, packing_of, train_packs
 from tuning.space import training_axes
 from tuning.sweep import Placement, Sweep, Swept, check
-from tuning.trial import do, execute_trial
+from tuning.trial import do
 
+TUNE = "tuning.tuner"
+"""What needs Ray Tune, whose import takes more than a second: it is done while Ray starts."""
 ROUNDS = 4
 """Rounds, at least, in which Optuna is asked for settings: it learns from each."""
 
@@ -56,7 +56,9 @@ def run_sweep(
     with (
         driver.holding(),
         watch(driver) if watch else nullcontext(),
-        ray_session(placement.cpus, verbose=placement.verbose),
+        ray_session(
+            placement.cpus, verbose=placement.verbose, meanwhile=partial(import_module, TUNE), work="tuning.trial"
+        ),
         on_stop(driver.settle),  # after Ray, which sets a handler of its own
     ):
         probe_storage(placement.storage)
@@ -158,9 +160,11 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
 
 def _try(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool) -> None:
     """Have Tune run these settings, a trial each."""
+    from tuning.tuner import fit_trials
+
     numbered = {str(number): pair for number, pair in enumerate(pairs)}
     if numbered:
-        _fit(driver, {"run": tune.grid_search(list(numbered))}, numbered, None, len(pairs), stopping)
+        fit_trials(driver, numbered, _at_once(driver, len(pairs)), stopping=stopping)
 
 
 def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) -> None:
@@ -218,24 +222,12 @@ def _train_needs(driver: Driver, studies: Sequence[Study[Any]]) -> None:
 def _tune_by_optuna(driver: Driver) -> None:
     """Let Optuna propose settings, after those that an earlier driver of this sweep was given."""
     _train_needs(driver, driver.sweep.studies())
-    try:
-        import optuna
-        from ray.tune.search.optuna import OptunaSearch
-    except ImportError as error:
-        raise InputError("search 'optuna' needs the optuna package: pip install 'genlib[optuna]'.") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sweep = driver.sweep
-    space: dict[str, Any] = {
-        name: tune.choice(values) if isinstance(values, list) else values
-        for name, values in training_axes(sweep.study, sweep.space).items()
-    }
-    sampler = optuna.samplers.TPESampler(seed=sweep.study.seed)
-    search = OptunaSearch(
-        space, metric="value", mode=sweep.mode, sampler=sampler, points_to_evaluate=driver.proposed or None
-    )
+    from tuning.tuner import fit_trials, optuna_search
+
+    sweep, search = driver.sweep, optuna_search(driver)
     together = _asked_at_once(driver)
     if together < LEAST:
-        _fit(driver, {}, {}, search, sweep.runs, True)
+        fit_trials(driver, {}, _at_once(driver, sweep.runs), search=search)
         return
     for first in range(0, sweep.runs, together):
         names = [f"{number}" for number in range(first, min(sweep.runs, first + together))]
@@ -271,93 +263,3 @@ def _reached(driver: Driver, setting: Setting) -> float | None:
 def _at_once(driver: Driver, runs: int) -> int:
     plan = Plan(runs, 1, driver.placement.workers, resources(), 0.0).check()
     return max(1, plan.at_once)
-
-
-def _fit(
-    driver: Driver, space: Setting, numbered: dict[str, tuple[Setting, int]], search: Any, count: int, stopping: bool
-) -> None:
-    """One pass of Tune over its trials."""
-    if driver.seconds_left == 0:
-        return
-    quiet()
-    sweep, placement, epoch = driver.sweep, driver.placement, driver.folder.epoch
-    parcel = pack((sweep, placement, frozenset(driver.stopped)))
-    stops = stopping and sweep.stopping != "none"
-    sign = 1 if sweep.study.objective[1] == "min" else -1
-
-    def trial(config: Setting) -> None:
-        sweep, placement, stopped = unpack(parcel)
-        setting, seed = numbered[config["run"]] if "run" in config else (config, sweep.seeds[0])
-        study = sweep.with_setting(setting, seed)
-        last = {"key": study.key(), "step": 0, "objective": 0.0}
-
-        def report(step: int, value: float) -> None:
-            last.update(step=step, objective=sign * value)
-            ray.tune.report(dict(last))
-
-        outcome = execute_trial(
-            study, sweep=sweep, placement=placement, driver=epoch,
-            report=report if stops else None, stopped=study.key() in stopped,
-        )  # fmt: skip
-        ray.tune.report({**last, "ended": True, "value": float("nan"), **outcome})
-
-    many = placement.workers.most > 1
-    # A trial whose workers compute elsewhere must not hold what they need: no CPU at all, only a sliver of memory.
-    each = {"memory": 2.0**20} if many else {"CPU": placement.workers.cpus, "GPU": placement.workers.gpus}
-    with tempfile.TemporaryDirectory(prefix="genlib-tune-") as scratch:
-        tune.Tuner(
-            tune.with_resources(trial, each),
-            param_space=space,
-            tune_config=tune.TuneConfig(
-                num_samples=count if search is not None else 1,
-                max_concurrent_trials=_at_once(driver, count),
-                reuse_actors=not many,
-                search_alg=search,
-                scheduler=_scheduler(driver) if stops else FIFOScheduler(),
-                time_budget_s=driver.seconds_left,
-            ),
-            run_config=tune.RunConfig(
-                name=sweep.slug, storage_path=scratch, verbose=0, callbacks=[_Ear(driver)],
-                failure_config=tune.FailureConfig(max_failures=3),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()  # fmt: skip
-
-
-def _scheduler(driver: Driver) -> Any:
-    """Decides which runs stop early, by the objective at the validations; `_fit` turns its sign: less is better."""
-    sweep = driver.sweep
-    grace = sweep.study.validate_every
-    if sweep.stopping == "asha":
-        longest = max(sweep.with_setting(setting).steps for setting in sweep.settings() or [{}])
-        return ASHAScheduler(
-            time_attr="step", metric="objective", mode="min", grace_period=min(grace, longest), max_t=longest + 1
-        )
-    if sweep.stopping == "median":
-        return MedianStoppingRule(
-            time_attr="step", metric="objective", mode="min", grace_period=grace, min_samples_required=3
-        )
-    return FIFOScheduler()
-
-
-class _Ear(tune.Callback):
-    """Tells the driver what Tune does."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._last: dict[str, dict[str, Any]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves its own state, which nobody reads: a sweep resumes from its run directories
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        if "run" not in trial.config:
-            self._driver.add(dict(trial.config), self._driver.sweep.seeds[0])
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        self._last[trial.trial_id] = result
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        last = self._last.get(trial.trial_id, {})
-        if last and not last.get("ended"):
-            self._driver.stop_early(last["key"], int(last["step"]))

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 from cluster.sweep_record import in_words
-from genlib.figures.comparison import Row, comparison
 from genlib.intervals import mean_interval
 from genlib.settings import digits
 from tuning.space import axes
@@ -22,6 +21,8 @@ def draw_comparison(sweep: Sweep, swept: Swept, across: str, by: str) -> Path | 
     Arguments:
         across, by: the fields on the horizontal axis and in the colours; a third one makes panels.
     """
+    from genlib.figures.comparison import Row, comparison  # matplotlib is not needed before
+
     best, metric = swept.rows[0], sweep.metric
     if across not in sweep.space or by not in sweep.space:
         return None

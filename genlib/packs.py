@@ -10,8 +10,7 @@ its own random numbers, learning rate, weight decay, clipping and average, and a
 are views of its row: at every report it can be saved, and continued alone. The numbers are those of training alone, up
 to float error.
 
-Random numbers cannot be drawn under `vmap`. So what the loss draws is written down once (a tape), drawn for every
-member from its own `Draws`, and handed to the loss. A loss that draws otherwise at another update gets a new tape.
+Random numbers come from a tape (`genlib.packing.tape`); a loss that draws otherwise at another update gets a new one.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import fields
 from functools import reduce
-from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +30,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from genlib.draws import Draws
 from genlib.errors import Diverged, InputError
+from genlib.packing.rows import Optimiser, Rows, parameters_of, tensors_of
+from genlib.packing.tape import OtherTape, Tape
 from genlib.settings import carried_fields, evaluation_fields
 from genlib.state import State
 from genlib.study import Loss, Study, Tensors
@@ -91,6 +91,8 @@ def train_pack(
     if launch.world > 1 or launch.compile:
         raise InputError("a pack trains on one worker, and is not compiled.")
     states = list(states) if states else [start(study, launch) for study in studies]
+    if not all(isinstance(state.optimizer, OPTIMISERS) for state in states):
+        raise InputError(f"{type(studies[0]).__name__} says that it packs, and its optimiser is not Adam or AdamW.")
     waiting = {k: state for k, state in enumerate(states) if state.step < studies[k].steps}
     pack = _Pack(studies, launch)
     while waiting or pack.states:
@@ -110,7 +112,7 @@ class _Pack:
         self.step = 0
         self._good: dict[int, dict[str, Any]] = {}
         self._window: dict[str, list[Tensor]] = {}
-        self._tape: _Tape | None = None
+        self._tape: Tape | None = None
         self._generators: dict[int, torch.Generator] = {}
         self._data = {
             seed: {name: tensor.to(launch.device) for name, tensor in study.data().train.items()}
@@ -138,7 +140,7 @@ class _Pack:
         """Give every member tensors of its own."""
         self._hand_over()
         for state in self.states.values():
-            for tensors in _tensors_of(state):
+            for tensors in tensors_of(state):
                 for tensor in tensors:
                     tensor.data = tensor.data.clone()
 
@@ -149,14 +151,14 @@ class _Pack:
             return
         states = list(self.states.values())
         self.step = states[0].step
-        self._rows = [_Rows.of(parts) for parts in zip(*map(_tensors_of, states), strict=True)]
+        self._rows = [Rows.of(parts) for parts in zip(*map(tensors_of, states), strict=True)]
         studies = [self.studies[k] for k in self.members]
         self._objective = Objective(studies[0], states[0].model)
         names = {id(p): name for name, p in states[0].model.named_parameters()}
-        self._names = [f"model.{names[id(p)]}" for p in _parameters(states[0])]
+        self._names = [f"model.{names[id(p)]}" for p in parameters_of(states[0])]
         buffers = [dict(state.model.named_buffers()) for state in states]
         self._buffers = {f"model.{name}": torch.stack([one[name] for one in buffers]) for name in buffers[0]}
-        self._optimiser = _Optimiser(states, studies, self._rows)
+        self._optimiser = Optimiser(states, studies, self._rows)
         self._carried = _carried_numbers(studies, self.launch.device)
         self._seeds = [study.seed for study in studies]
 
@@ -214,7 +216,7 @@ class _Pack:
         try:
             with sdpa_kernel(SDPBackend.MATH):  # the fused ones have no rule for batches of weights
                 loss = carried(leaves, self._buffers, self._carried, batch, played)
-        except _OtherTape:
+        except OtherTape:
             self._tape = None
             return self._losses(leaves)
         terms, diagnostics = loss
@@ -233,10 +235,10 @@ class _Pack:
         generator = self._generators.setdefault(seed, torch.Generator(self.launch.device))
         return Draws(seed, "train", self.step, device=self.launch.device, generator=generator)
 
-    def _recorded(self, batch: Tensors) -> _Tape:
+    def _recorded(self, batch: Tensors) -> Tape:
         """What the loss draws at this update."""
         member = self.members[0]
-        study, tape = self.studies[member], _Tape()
+        study, tape = self.studies[member], Tape()
         draws = Draws(study.seed, "train", self.step, device=self.launch.device)
         study.batch(self._data[study.seed], draws)  # draws first
         with torch.no_grad():
@@ -287,107 +289,6 @@ class _Due(NamedTuple):
         return self.logs or self.validates or self.ends
 
 
-def _parameters(state: State) -> list[Tensor]:
-    """The parameters, group by group."""
-    return [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-
-
-def _tensors_of(state: State) -> list[list[Tensor]]:
-    """Weights, both of Adam's moments, and the average where there is one, all in the order of the parameters."""
-    parameters = _parameters(state)
-    for parameter in parameters:
-        known = state.optimizer.state[parameter]
-        if not known:
-            known["step"] = torch.tensor(0.0, device=parameter.device)
-            known["exp_avg"], known["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-    moments = [[state.optimizer.state[p][name] for p in parameters] for name in ("exp_avg", "exp_avg_sq")]
-    if state.average is None:
-        return [parameters, *moments]
-    averaged = dict(zip(map(id, state.model.parameters()), state.average.parameters(), strict=True))
-    return [parameters, *moments, [averaged[id(p)] for p in parameters]]
-
-
-class _Rows:
-    """One tensor with a row for each member, of which the members' own tensors are views."""
-
-    def __init__(self, whole: Tensor, shapes: list[torch.Size]) -> None:
-        self.whole, self.shapes = whole, shapes
-
-    @classmethod
-    def of(cls, members: Sequence[list[Tensor]]) -> _Rows:
-        """Stack members, each a list of tensors of the same shapes."""
-        rows = cls(
-            torch.stack([torch.cat([tensor.detach().flatten() for tensor in tensors]) for tensors in members]),
-            [tensor.shape for tensor in members[0]],
-        )
-        for k, tensors in enumerate(members):
-            for tensor, view in zip(tensors, rows._split(rows.whole[k : k + 1]), strict=True):
-                tensor.data = view[0]
-        return rows
-
-    def leaves(self) -> list[Tensor]:
-        """The stacked tensors, for gradients."""
-        return [view.detach().requires_grad_() for view in self._split(self.whole)]
-
-    def _split(self, rows: Tensor) -> list[Tensor]:
-        sizes = [shape.numel() for shape in self.shapes]
-        return [
-            part.unflatten(1, shape) if shape else part[:, 0]
-            for part, shape in zip(rows.split(sizes, 1), self.shapes, strict=True)
-        ]
-
-
-class _Optimiser:
-    """Adam or AdamW for all members at once, each with its own rates, decays and clipping; and the average behind."""
-
-    def __init__(self, states: list[State], studies: list[Study[Any]], rows: list[_Rows]) -> None:
-        optimisers = [state.optimizer for state in states]
-        self._decoupled = isinstance(optimisers[0], torch.optim.AdamW) or optimisers[0].defaults.get(
-            "decoupled_weight_decay", False
-        )
-        self._weights, self._first, self._second, *averages = [one.whole for one in rows]
-        self._average = averages[0] if averages else None
-        self._studies = studies
-        self._steps = [state.optimizer.state for state in states]
-        place, self._groups = 0, []
-        for groups in zip(*(optimiser.param_groups for optimiser in optimisers), strict=True):
-            size = sum(parameter.numel() for parameter in groups[0]["params"])
-            self._groups.append((slice(place, place + size), groups[0]["betas"], groups[0]["eps"], list(groups)))
-            place += size
-        self._rates = [list(state.rates) for state in states]
-
-    def step(self, gradient: Tensor, step: int) -> None:
-        """One update, number `step` from 0."""
-        column = self._column
-        clip = [study.clip_norm for study in self._studies]
-        if any(clip):
-            longest = column([norm or float("inf") for norm in clip])
-            gradient.mul_((longest / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0))
-        factors = [study.learning_rate_factor(step) for study in self._studies]
-        for k, (part, (beta1, beta2), eps, groups) in enumerate(self._groups):
-            rate = column([rates[k] * factor for rates, factor in zip(self._rates, factors, strict=True)])
-            decay = column([group["weight_decay"] for group in groups])
-            weights, grad = self._weights[:, part], gradient[:, part]
-            if self._decoupled:
-                weights.mul_(1 - rate * decay)
-            elif any(group["weight_decay"] for group in groups):
-                grad = grad + decay * weights
-            first, second = self._first[:, part], self._second[:, part]
-            first.lerp_(grad, 1 - beta1)
-            second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            root = second.sqrt().div_((1 - beta2 ** (step + 1)) ** 0.5).add_(eps)
-            weights.sub_(first.div(root).mul_(rate / (1 - beta1 ** (step + 1))))
-        if self._average is not None:
-            follow = [1 - min(study.ema_decay, (1 + step) / (10 + step)) for study in self._studies]
-            self._average.lerp_(self._weights, column(follow))
-
-    def _column(self, values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=self._weights.dtype, device=self._weights.device).unsqueeze(1)
-
-
-# -- numbers that differ -----------------------------------------------------------------------------------------------
-
-
 def _carried_numbers(studies: list[Study[Any]], device: str) -> Tensors:
     """The fields of the loss that differ from member to member, a value each."""
     usual = {declared.name for declared in fields(Study)}
@@ -404,98 +305,3 @@ def _with_numbers(study: Study[Any], numbers: Tensors) -> Study[Any]:
     for name, value in numbers.items():
         object.__setattr__(changed, name, value)
     return changed
-
-
-# -- random numbers ----------------------------------------------------------------------------------------------------
-
-
-class _OtherTape(Exception):
-    """The loss asks for other random numbers than those on the tape."""
-
-
-class _Call(NamedTuple):
-    """Numbers that are drawn from a stream, or a stream that is made of another."""
-
-    stream: int
-    """Number of the stream, in the order in which they are made; 0 is the one that the loss is given."""
-    kind: str
-    arguments: tuple[Any, ...]
-
-
-STREAMS = ("fork", "whole")
-"""Calls that make a stream."""
-
-
-class _Tape:
-    """What a loss draws, in order."""
-
-    def __init__(self) -> None:
-        self._calls: list[_Call] = []
-
-    def record(self, draws: Draws) -> Draws:
-        """Draws that write down what is asked of them."""
-        streams = [draws]
-
-        def answer(call: _Call) -> Any:
-            self._calls.append(call)
-            made = getattr(streams[call.stream], call.kind)(*call.arguments)
-            if call.kind not in STREAMS:
-                return made
-            streams.append(made)
-            return len(streams) - 1
-
-        return _Answered(draws, answer)
-
-    def numbers(self, draws: Draws) -> list[Tensor]:
-        """The numbers that the loss would draw."""
-        streams, numbers = [draws], list[Tensor]()
-        for stream, kind, arguments in self._calls:
-            made = getattr(streams[stream], kind)(*arguments)
-            if kind in STREAMS:
-                streams.append(made)
-            else:
-                numbers.append(made)
-        return numbers
-
-    def play(self, numbers: list[Tensor], draws: Draws) -> Draws:
-        """Draws that give these numbers to a loss which asks for them in the order of the tape."""
-        calls, left, streams = iter(self._calls), iter(numbers), count(1)
-
-        def answer(call: _Call) -> Any:
-            if next(calls, None) != call:
-                raise _OtherTape
-            return next(streams) if call.kind in STREAMS else next(left)
-
-        return _Answered(draws, answer)
-
-
-class _Answered(Draws):
-    """Draws whose numbers are given by a function. There is one worker, so its rows are all rows."""
-
-    __slots__ = ("_answer", "_stream")
-
-    def __init__(self, like: Draws, answer: Callable[[_Call], Any], stream: int = 0) -> None:
-        self.seed, self.stream, self.step = like.seed, like.stream, like.step
-        self.rank, self.world, self.device = 0, 1, like.device
-        self._answer, self._stream = answer, stream
-
-    def _asked(self, kind: str, *arguments: Any) -> Any:
-        return self._answer(_Call(self._stream, kind, arguments))
-
-    def fork(self, name: str) -> Draws:
-        return _Answered(self, self._answer, self._asked("fork", name))
-
-    def whole(self) -> Draws:
-        return _Answered(self, self._answer, self._asked("whole"))
-
-    def normal(self, rows: int, *shape: int) -> Tensor:
-        return self._asked("normal", rows, *shape)
-
-    def uniform(self, rows: int, *shape: int) -> Tensor:
-        return self._asked("uniform", rows, *shape)
-
-    def integers(self, high: int, rows: int, *shape: int) -> Tensor:
-        return self._asked("integers", high, rows, *shape)
-
-    def batch(self, size: int, batch_size: int) -> Tensor:
-        return self._asked("batch", size, batch_size)

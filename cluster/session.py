@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from genlib import InputError
 
 @contextmanager
 def ray_session(
-    cpus: int | None = None, *, verbose: bool = False, meanwhile: Callable[[], Any] | None = None, work: str = ""
+    cpus: int | None = None, *, verbose: bool = False, meanwhile: Callable[[], Any] = lambda: None
 ) -> Iterator[None]:
     """Connect to the cluster that `RAY_ADDRESS` names (in a job Ray sets it), or start Ray on this machine.
 
@@ -31,10 +30,8 @@ def ray_session(
 
     Arguments:
         meanwhile: done in this thread while Ray starts in another.
-        work: the module that Ray's processes import as soon as they are there, before there is work for them.
     """
     quiet()
-    meanwhile = meanwhile or (lambda: None)
     if ray.is_initialized():
         meanwhile()
         yield
@@ -43,7 +40,7 @@ def ray_session(
 
     def hold() -> None:  # Ray's processes end with the thread that started them
         try:
-            with _session(cpus, verbose, work):
+            with _session(cpus, verbose):
                 there.set()
                 over.wait()
         except BaseException as error:
@@ -65,7 +62,7 @@ def ray_session(
 
 
 @contextmanager
-def _session(cpus: int | None, verbose: bool, work: str) -> Iterator[None]:
+def _session(cpus: int | None, verbose: bool) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     remote = "RAY_ADDRESS" in os.environ
@@ -81,16 +78,9 @@ def _session(cpus: int | None, verbose: bool, work: str) -> Iterator[None]:
         where = f"at {os.environ['RAY_ADDRESS']}" if remote else "on this machine"
         raise InputError(f"Ray {where} cannot be reached or started ({str(error).splitlines()[0]}).") from error
     try:
-        for _ in range(int(resources()["CPU"]) if work and not remote else 0):
-            _import.remote(work)
         yield
     finally:
         ray.shutdown()
-
-
-@ray.remote(num_cpus=1)
-def _import(name: str) -> None:
-    import_module(name)
 
 
 def probe_storage(storage: Path) -> None:

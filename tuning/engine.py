@@ -32,8 +32,6 @@ from tuning.space import training_axes
 from tuning.sweep import Placement, Sweep, Swept, check
 from tuning.trial import do
 
-TUNE = "tuning.tuner"
-"""What needs Ray Tune, whose import takes more than a second: it is done while Ray starts."""
 ROUNDS = 4
 """Rounds, at least, in which Optuna is asked for settings: it learns from each."""
 
@@ -56,9 +54,7 @@ def run_sweep(
     with (
         driver.holding(),
         watch(driver) if watch else nullcontext(),
-        ray_session(
-            placement.cpus, verbose=placement.verbose, meanwhile=partial(import_module, TUNE), work="tuning.trial"
-        ),
+        ray_session(placement.cpus, verbose=placement.verbose, meanwhile=partial(_prepare, driver)),
         on_stop(driver.settle),  # after Ray, which sets a handler of its own
     ):
         probe_storage(placement.storage)
@@ -70,14 +66,27 @@ def run_sweep(
         return driver.swept()
 
 
+def _prepare(driver: Driver) -> None:
+    """What can be done while Ray starts: import what needs Tune, which takes more than a second, and time packs."""
+    import_module("tuning.tuner")
+    if _may_pack(driver, stopping=True):
+        studies = [driver.sweep.with_setting(*pair) for pair in _first(driver.sweep)]
+        packing_of(_untrained(driver, studies), 1, device=driver.placement.device)
+
+
 def _search(driver: Driver) -> None:
     """Run every setting under the first seed, or under all of them where no result decides what comes next."""
     sweep = driver.sweep
     if sweep.search == "optuna":
         _tune_by_optuna(driver)
     else:
-        seeds = sweep.seeds if _at_one_go(sweep) else sweep.seeds[:1]
-        _tune_settings(driver, [(setting, seed) for seed in seeds for setting in sweep.settings()])
+        _tune_settings(driver, _first(sweep))
+
+
+def _first(sweep: Sweep) -> list[tuple[Setting, int]]:
+    """The settings that are run first, each under its seed."""
+    seeds = sweep.seeds if _at_one_go(sweep) else sweep.seeds[:1]
+    return [(setting, seed) for seed in seeds for setting in sweep.settings()]
 
 
 def _at_one_go(sweep: Sweep) -> bool:
@@ -169,15 +178,14 @@ def _try(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool) ->
 
 def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) -> None:
     """Train those of these studies as one that fit together, where that pays; the others train in their trials."""
-    sweep, placement = driver.sweep, driver.placement
-    stops = stopping and sweep.stopping != "none"
-    if not placement.packs or placement.workers.most > 1 or (stops and sweep.stopping != "asha"):
+    if not _may_pack(driver, stopping=stopping):
         return
-    runs = {study: Run(study, placement.storage, sweep=driver.sweep.slug) for study in studies}
-    untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
+    sweep, placement = driver.sweep, driver.placement
+    runs = {study: Run(study, placement.storage, sweep=sweep.slug) for study in studies}
+    stops = stopping and sweep.stopping != "none"
     at_once = _at_once(driver, len(studies))
     driver.doing = "timing packs"
-    packing = packing_of(untrained, at_once, device=placement.device)
+    packing = packing_of(_untrained(driver, studies), at_once, device=placement.device)
     driver.doing = ""
     train_packs(
         packing,
@@ -192,6 +200,19 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
     for run in runs.values():
         if (step := run.result().stopped_early) is not None:
             driver.note_stopped(run.key, step)
+
+
+def _may_pack(driver: Driver, *, stopping: bool) -> bool:
+    """Whether runs of this sweep may train as one, where that pays."""
+    sweep, placement = driver.sweep, driver.placement
+    halves = not stopping or sweep.stopping in ("none", "asha")
+    return placement.packs and placement.workers.most == 1 and halves
+
+
+def _untrained(driver: Driver, studies: Sequence[Study[Any]]) -> list[Study[Any]]:
+    """Those of some studies that have yet to be trained."""
+    runs = {study: Run(study, driver.placement.storage, sweep=driver.sweep.slug) for study in studies}
+    return [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
 
 
 def _is_done(driver: Driver, setting: Setting, seed: int) -> bool:

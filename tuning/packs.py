@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
     for (steps, _), members in sorted(alike.items(), key=lambda one: one[0][0]):
         if len(members) < LEAST:
             continue
-        found = probe_packs(members, device)
+        found = probe_packs(members[0], len(members), sum(study.steps for study in members), device)
         size = min(found.size, most_in_memory(members[0], at_once, device))
         if size < LEAST:
             continue
@@ -88,17 +89,24 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
     return Packing(tuple(tuple(stage) for stage in stages.values()), seconds)
 
 
-def probe_packs(members: Sequence[Study[Any]], device: str = "cpu") -> Probe:
-    """The size of packs whose members train fastest; 1 where training alone is nearly as fast."""
+@cache
+def probe_packs(study: Study[Any], count: int, updates: int, device: str = "cpu") -> Probe:
+    """The size of packs whose members train fastest; 1 where training alone is nearly as fast.
+
+    Arguments:
+        study: one of the studies that fit together.
+        count: how many they are.
+        updates: the updates of all of them.
+    """
     launch = Launch(device=device)
-    alone = seconds_per_update(members[:1], launch)
+    alone = seconds_per_update([study], launch)
     best = Probe(1, alone)
-    if alone * sum(study.steps for study in members) < SHORT:
+    if alone * updates < SHORT:
         return best
     for size in SIZES:
-        if size >= 4 * len(members):
+        if size >= 4 * count:
             break
-        taken = seconds_per_update([replace(members[0], seed=seed) for seed in range(min(size, len(members)))], launch)
+        taken = seconds_per_update([replace(study, seed=seed) for seed in range(min(size, count))], launch)
         if taken * (WORTH if best.size == 1 else 1.05) > best.seconds:
             break
         best = Probe(size, taken)

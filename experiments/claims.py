@@ -21,7 +21,7 @@ from cluster.workers import Workers
 from experiments.command.arguments import POSITIONAL, read
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
-from experiments.command.options import Options, end, only_planned
+from experiments.command.options import ManyOptions, end, only_planned
 from experiments.command.record import read_record, write_record
 from experiments.command.watching import watching_many
 from genlib import STUDIES, Claim, Finding, InputError, Study, Trained, find_study, views_of, weigh
@@ -29,7 +29,7 @@ from tuning.many import run_many
 
 
 @dataclass(frozen=True)
-class ClaimOptions(Options):
+class ClaimOptions(ManyOptions):
     """Which claims to check, and where and how their runs are done."""
 
     studies: Annotated[tuple[str, ...], POSITIONAL] = ()
@@ -70,7 +70,7 @@ def check(kind: type[Study[Any]], claims: Sequence[Claim], options: ClaimOptions
     how = partial(train, workers=options.group, device=options.device, any_device=options.any_device)
     studies = compared(claims, seeds)
     with watching_many([Run(study, storage) for study in studies], f"{kind.title()}, training") as one_more:
-        for _ in run_many(studies, storage, how, workers=options.group, evaluated=False):
+        for _ in run_many(studies, storage, how, workers=options.group, evaluated=False, packs=options.may_pack):
             one_more()
     measured: dict[int, dict[int, float]] = {number: {} for number in range(len(claims))}
     for first in dict.fromkeys(claim.studies[0] for claim in claims):

@@ -29,7 +29,7 @@ from cluster.workers import Workers
 from experiments.command.arguments import read
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
-from experiments.command.options import Options, end, only_planned
+from experiments.command.options import ManyOptions, end, only_planned
 from experiments.command.record import summary, write_record
 from experiments.command.tables import cell, markdown, with_ratios
 from experiments.command.watching import watching_many
@@ -79,7 +79,7 @@ Measured = Mapping[Key, Sequence[dict[str, float]]]
 
 
 @dataclass(frozen=True)
-class LeaderboardOptions(Options):
+class LeaderboardOptions(ManyOptions):
     """Which densities and seeds to compare, and where and how their runs are done."""
 
     seeds: int = 3
@@ -169,7 +169,10 @@ def main(options: LeaderboardOptions) -> None:
     with gathering(options.root, name, names, metric="nll_gap", note=NOTE) as gathered:
         values: dict[Study[Any], Any] = {}
         with watching_many(runs, "training and measuring") as one_more:
-            for done in run_many(list(studies.values()), options.root, how, gathered=gathered, workers=options.group):
+            for done in run_many(
+                list(studies.values()), options.root, how,
+                gathered=gathered, workers=options.group, packs=options.may_pack,
+            ):  # fmt: skip
                 one_more()
                 values[done.study] = done.value
         measured = {key: [with_ratios(metrics) for metrics in values[study]] for key, study in studies.items()}

@@ -25,7 +25,7 @@ from cluster.workers import Workers
 from experiments.command.arguments import read
 from experiments.command.console import conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
-from experiments.command.options import Options, end, only_planned
+from experiments.command.options import ManyOptions, end, only_planned
 from experiments.command.record import read_record, summary, write_record
 from experiments.command.tables import cell, markdown, with_ratios
 from experiments.command.watching import watching_many
@@ -253,7 +253,7 @@ PICTURES = {
 
 
 @dataclass(frozen=True)
-class ResultOptions(Options):
+class ResultOptions(ManyOptions):
     """Which results to produce, and where and how their runs are done."""
 
     seeds: int | None = None
@@ -293,7 +293,8 @@ def main(options: ResultOptions) -> None:
     how = partial(evaluate, workers=options.group, device=options.device, any_device=options.any_device)
     values: dict[Study[Any], dict[str, float]] = {}
     with watching_many(runs, "training and measuring") as one_more:
-        for done in run_many(list(wanted.values()), options.root, how, workers=options.group):
+        studies = list(wanted.values())
+        for done in run_many(studies, options.root, how, workers=options.group, packs=options.may_pack):
             one_more()
             values[done.study] = done.value
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

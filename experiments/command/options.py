@@ -73,6 +73,19 @@ class Options:
         return Console(stderr=self.json, width=None if sys.stdout.isatty() else 140)
 
 
+@dataclass(frozen=True)
+class ManyOptions(Options):
+    """Where and how to run many runs."""
+
+    packs: bool = True
+    """Whether runs that differ only in numbers may train as one, where that pays."""
+
+    @property
+    def may_pack(self) -> bool:
+        """Whether runs of a gathering may train as one: on a CPU."""
+        return self.packs and self.device == "cpu"
+
+
 def begin(options: Options) -> None:
     """Open the storage and start the mirror, or refuse what cannot work."""
     if options.tracking:

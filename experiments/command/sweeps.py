@@ -15,7 +15,7 @@ from cluster.sweep_record import Best, in_words
 from experiments.command.arguments import read
 from experiments.command.console import as_command, conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
-from experiments.command.options import Options, begin, end
+from experiments.command.options import ManyOptions, begin, end
 from experiments.command.watching import watching_sweep
 from genlib import InputError
 from genlib.own import refuse_while_importing
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SweepOptions(Options):
+class SweepOptions(ManyOptions):
     """Where and how to run, and what of the sweep may be changed from the command line."""
 
     search: Search | None = None
@@ -45,8 +45,6 @@ class SweepOptions(Options):
     """Minutes for the whole sweep, 0 for no limit; what is cut short continues with the next call."""
     figures: int = 2
     """Number of the best settings whose figures are drawn; `runs.py draw RUN` draws those of any other run."""
-    packs: bool = True
-    """Whether runs that differ only in numbers may train as one, where that pays."""
 
 
 class View(NamedTuple):

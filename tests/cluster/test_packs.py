@@ -65,25 +65,30 @@ from dataclasses import replace
 from cluster.packs import execute_pack
 from cluster.run import Run
 from genlib import SpiralDiffusion
-tiny = SpiralDiffusion.preset("tiny", steps=60, validate_every=20, log_every=5)
+tiny = SpiralDiffusion.preset("tiny", steps=int(sys.argv[2]), validate_every=20, log_every=5)
 members = [replace(tiny, seed=k % 2, learning_rate=rate) for k, rate in enumerate((1e-3, 2e-3, 3e-3, 4e-3))]
 print("begun", flush=True)
-execute_pack([Run(study, sys.argv[1]) for study in members], evaluation=False)
+runs = [Run(study, sys.argv[1]) for study in members]
+execute_pack(runs, heard=lambda reports: print("heard", flush=True) or (), evaluation=False)
 print("ended", flush=True)
 """
 
 
-def killed_somewhere(storage, seconds):
-    with subprocess.Popen([sys.executable, "-c", WORK, str(storage)], stdout=subprocess.PIPE, text=True) as process:
+def killed_somewhere(storage, chance, steps=60):
+    """Killed in the middle of something, up to eight reports after it began; whether there was anything left to do."""
+    command = [sys.executable, "-c", WORK, str(storage), str(steps)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "begun\n"
-        time.sleep(seconds)
+        for _ in range(chance.randrange(8)):
+            process.stdout.readline()
+        time.sleep(chance.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         return "ended" not in process.stdout.read()
 
 
 def test_killed_they_go_on_packed_otherwise_or_alone(tmp_path, undisturbed):
     chance = random.Random(0)
-    was_killed = [killed_somewhere(tmp_path, chance.uniform(0.05, 0.6)) for _ in range(2)]
+    was_killed = [killed_somewhere(tmp_path, chance) for _ in range(2)]
     assert any(was_killed)
     runs = [Run(study, tmp_path) for study in MEMBERS]
     runs[2].execute(evaluation=False)
@@ -92,6 +97,24 @@ def test_killed_they_go_on_packed_otherwise_or_alone(tmp_path, undisturbed):
     for run, expected in zip(runs, undisturbed, strict=True):
         assert run.result().status == "FINISHED"
         assert_near(rows(run), expected)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_leave_whole_journals_and_the_same_values(tmp_path):
+    chance, steps = random.Random(1), 400
+    members = [replace(study, steps=steps) for study in MEMBERS]
+    runs = [Run(study, tmp_path / "killed") for study in members]
+    for _ in range(20):
+        assert killed_somewhere(tmp_path / "killed", chance, steps)
+        for run in runs:
+            there = [step for step, _ in rows(run)]
+            assert there == list(range(5, 5 * len(there) + 1, 5))
+    assert there[-1] >= 40
+    execute_pack(runs, evaluation=False)
+    for run in runs:
+        alone = Run(run.study, tmp_path / "alone")
+        alone.execute(evaluation=False)
+        assert_near(rows(run), rows(alone))
 
 
 def test_what_befalls_one_does_not_touch_the_others(tmp_path, undisturbed):

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genlib.adam import Adam
 from genlib.draws import Draws
 from genlib.errors import InputError
 from genlib.settings import coerce, is_evaluation, refuse_unknown, setting
@@ -194,7 +195,7 @@ class Study(Generic[Model]):
 
     def optimizer(self, model: Model) -> torch.optim.Optimizer:
         """Adam, fused into one kernel per step."""
-        return torch.optim.Adam(model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        return Adam(model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
     def learning_rate_factor(self, step: int) -> float:
         """The learning rate of an update as a fraction of its highest."""

@@ -157,7 +157,8 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     # -I and -P: nothing is imported from the folder that it starts in, which is of the storage.
-    orphan = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
+    # It is last in line for a core from its first import on.
+    orphan = "import os, subprocess, sys; os.nice(19); subprocess.Popen(sys.argv[1:], start_new_session=True)"
     with open(folder / "log.txt", "a") as log:
         subprocess.run(
             [sys.executable, "-I", "-S", "-c", orphan, sys.executable, "-P", "-m", "cluster.mirror", str(storage),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback
@@ -64,7 +63,6 @@ def something_lives(storage: Path) -> bool:
 def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
     from cluster.mirror.bring import Mirror
 
-    os.nice(19)
     mirror: Mirror | None = None
     quiet, wait = time.monotonic(), LOOK
     while True:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from genlib.adam import Adam
 from genlib.draws import Draws
 from genlib.methods.gumbel import gumbel
 from genlib.nets.transformer import Decoder
@@ -106,7 +107,7 @@ def invert(model: Decoder, sentence: Int[Tensor, " t"], draws: Draws, *, updates
     """Learn embeddings after each of which the model, left as it is, says the sentence's next token."""
     width = model.tokens.weight.shape[1]
     embeddings = (draws.normal(len(sentence), width) * model.tokens.weight.std().item()).requires_grad_()
-    optimizer = torch.optim.Adam([embeddings], lr=rate)
+    optimizer = Adam([embeddings], lr=rate)
     losses, margins, said = [], [], []
     for _ in range(updates):
         with torch.enable_grad():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genlib.adam import Adam
 from genlib.claims import Claim
 from genlib.data.images.colours import digit_hues, inked
 from genlib.draws import Draws
@@ -33,7 +34,7 @@ def readable_share(study: ColourTransfer, grey: bool) -> float:
     with study.draws("told").default_generator():
         net = nn.Sequential(*[*LocalGenerator().net.children()][:-1], nn.Conv2d(40, 10, 3, padding=1))
     train, part = study.images.train, study.images.evaluation
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    optimizer = Adam(net.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, UPDATES)
     with torch.enable_grad():
         for step in range(UPDATES):

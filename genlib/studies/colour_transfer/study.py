@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from genlib.adam import Adam
 from genlib.data.images import Labelled
 from genlib.data.images.colours import Domain, as_bytes, digit_hues, in_ink, inked
 from genlib.draws import Draws
@@ -139,9 +140,7 @@ class ColourTransfer(DigitStudy[Players]):
             {"params": [*model.a_to_b.parameters(), *model.b_to_a.parameters()], "lr": self.learning_rate},
             {"params": critics, "lr": self.learning_rate * self.critic_rate},
         ]
-        return torch.optim.Adam(
-            groups, betas=(self.betas[0], self.betas[1]), weight_decay=self.weight_decay, fused=True
-        )
+        return Adam(groups, betas=(self.betas[0], self.betas[1]), weight_decay=self.weight_decay, fused=True)
 
     def loss(self, model: Players, batch: Tensors, draws: Draws) -> Loss:
         a, b = (inked(batch[domain], batch[f"hue_{domain}"]) for domain in ("a", "b"))

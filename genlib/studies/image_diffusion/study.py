@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genlib.adam import Adam
 from genlib.data.images import ImageName, ImageSet, images
 from genlib.data.images.colours import as_bytes, inked
 from genlib.data.prompts import LENGTH, NOTHING, Asked, Captions, captions_of, drawn_colours, hues_of
@@ -309,7 +310,7 @@ class ImageDiffusion(Study[ImageDenoiser]):
     def optimizer(self, model: ImageDenoiser) -> torch.optim.Optimizer:
         """Adam, or Muon for the matrices inside the net."""
         if self.few_steps:
-            return torch.optim.Adam(model.parameters(), lr=self.tuning_rate, fused=True)
+            return Adam(model.parameters(), lr=self.tuning_rate, fused=True)
         if not self.muon_rate:
             return super().optimizer(model)
         return Muon(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from genlib.adam import AdamW
 from genlib.data import text as texts
 from genlib.data.text import Text
 from genlib.data.text.tokens import Tokeniser, TokeniserName, tokeniser
@@ -202,7 +203,7 @@ class TinyGPT(Study[Decoder]):
         chosen = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in chosen]
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.95), fused=True)
+        return AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.95), fused=True)
 
     def loss(self, model: Decoder, batch: Tensors, draws: Draws) -> Loss:
         return Loss({"tokens": gpt.next_token_loss(model(batch["x"]), batch["y"])})

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from genlib.adam import Adam
 from genlib.data.images import Labelled, class_names
 from genlib.drawing import Drawing
 from genlib.figures import representations
@@ -93,7 +94,7 @@ def _probe(train: Represented, seen: Represented) -> Drawing:
     layer = torch.nn.Linear(train.features.shape[1], fitted.weight.shape[1], device=train.features.device)
     torch.nn.init.zeros_(layer.weight)
     torch.nn.init.zeros_(layer.bias)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=3e-3)
+    optimizer = Adam(layer.parameters(), lr=3e-3)
     curves = []
     for epoch in range(EPOCHS):
         order = torch.randperm(len(train.y), generator=torch.Generator().manual_seed(epoch), device="cpu")

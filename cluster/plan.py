@@ -23,6 +23,7 @@ PROBE = 1.0
 """Seconds that a probe takes, about."""
 LARGEST_UPLOAD = 100 * 2**20
 """Bytes that Ray's dashboard takes as a working directory."""
+TIGHT = "memory holds no larger ones"
 
 
 class Shared(NamedTuple):
@@ -57,6 +58,8 @@ class Plan:
     """Number of the runs whose training the storage has already."""
     packs: tuple[int, ...] = ()
     """Sizes of the packs whose runs are trained as one."""
+    tight: bool = False
+    """Whether memory holds no larger packs."""
 
     @property
     def at_once(self) -> int:
@@ -81,7 +84,8 @@ class Plan:
             return []
         sizes = sorted(set(self.packs))
         each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        return [f"packs:    {len(self.packs)} of {each} runs, each trained as one"]
+        tight = f"; {TIGHT}" if self.tight else ""
+        return [f"packs:    {len(self.packs)} of {each} runs, each trained as one{tight}"]
 
     def lines(self) -> list[str]:
         """The plan in words."""

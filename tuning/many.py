@@ -26,7 +26,7 @@ from cluster.workers import Workers
 from genlib import Study
 from genlib.own import importable, refuse_while_importing
 from tuning.folder import SweepFolder
-from tuning.packs import packing_of
+from tuning.packs import packing_of, say_where_tight
 
 
 class Task(NamedTuple):
@@ -146,7 +146,9 @@ def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
     untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
     packs: list[Task] = []
     before: dict[Path, Path] = {}
-    for stage in packing_of(untrained, at_once).stages:
+    packing = packing_of(untrained, at_once)
+    say_where_tight(packing)
+    for stage in packing.stages:
         earlier = frozenset(task.path for task in packs)
         for members in stage:
             place = Path(f"pack {len(packs)}")

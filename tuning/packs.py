@@ -7,6 +7,7 @@ Ray task of its own; afterwards its runs are trained runs, and are evaluated eac
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from cluster.courses import saved_updates
 from cluster.lease import exit_when_lapsed, wait_for_lapse
 from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
-from cluster.plan import memory_left
+from cluster.plan import TIGHT, memory_left
 from cluster.run import Run
 from genlib import Launch, Progress, Study
 from genlib.memory import memory_of
@@ -49,6 +50,8 @@ class Packing:
     stages: tuple[tuple[tuple[Study[Any], ...], ...], ...] = ()
     seconds: float = 0.0
     """Seconds of training all packs, one after the other."""
+    tight: bool = False
+    """Whether memory holds no larger packs."""
 
     @property
     def packs(self) -> list[tuple[Study[Any], ...]]:
@@ -75,18 +78,19 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
         if study.can_pack() and not study.needs():
             alike[study.steps if staged else 0, shape_of(study)].append(study)
     stages: dict[int, list[tuple[Study[Any], ...]]] = defaultdict(list)
-    seconds = 0.0
+    seconds, tight = 0.0, False
     for (steps, _), members in sorted(alike.items(), key=lambda one: one[0][0]):
         if len(members) < LEAST:
             continue
         found = probe_packs(members[0], len(members), sum(study.steps for study in members), device)
         size = min(found.size, most_in_memory(members[0], at_once, device))
+        tight |= size < min(found.size, math.ceil(len(members) / at_once))
         if size < LEAST:
             continue
         seconds += found.seconds * sum(study.steps for study in members)
         number = max(math.ceil(len(members) / size), min(at_once, len(members) // LEAST))
         stages[steps] += [tuple(members[place::number]) for place in range(number)]
-    return Packing(tuple(tuple(stage) for stage in stages.values()), seconds)
+    return Packing(tuple(tuple(stage) for stage in stages.values()), seconds, tight)
 
 
 @cache
@@ -133,6 +137,14 @@ def most_in_memory(study: Study[Any], at_once: int, device: str = "cpu") -> int:
     return int(memory_left(device) / 2 / at_once / max(1.0, asked["the weights"] + asked["batch_size"]))
 
 
+def say_where_tight(packing: Packing) -> None:
+    """Say that packs are smaller than they were to be."""
+    if packing.tight:
+        sizes = [len(members) for members in packing.packs]
+        many = f"packs of at most {max(sizes)} runs" if sizes else "no packs"
+        sys.stderr.write(f"{many}: {TIGHT}\n")
+
+
 class Halving:
     """Ends members of a pack early: at updates that rise fourfold from the first validation on, all but the best
     quarter of those that have come so far. It is what ASHA does, for members that move in step.
@@ -176,6 +188,7 @@ def train_packs(
         halving: who ends early, if anybody.
         driver: the lease that the tasks end with: its folder and epoch.
     """
+    say_where_tight(packing)
     for stage in packing.stages:
         waiting = [pack(([run_of(study) for study in members], halving, device, any_device)) for members in stage]
         running: list[Any] = []

@@ -215,7 +215,7 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
     shared = Shared.of(asked)
     sizes = tuple(len(members) for members in packing.packs)
     return Plan(
-        runs, len(sweep.looks), placement.workers, have, seconds, needed, shared, len(done), sizes
+        runs, len(sweep.looks), placement.workers, have, seconds, needed, shared, len(done), sizes, packing.tight
     ).check()  # fmt: skip
 
 

@@ -33,6 +33,18 @@ def test_only_what_fits_is_packed_and_every_process_has_something_to_do(always):
     assert found.seconds == pytest.approx(0.001 * 8 * 40)
 
 
+def test_packs_that_memory_does_not_hold_are_split_and_said(always, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(packs, "most_in_memory", lambda *_: 3)
+    found = packing_of([replace(TINY, seed=seed) for seed in range(12)], 2)
+    assert ([len(members) for members in found.packs], found.tight) == ([3, 3, 3, 3], True)
+    packs.say_where_tight(found)
+    assert capsys.readouterr().err == "packs of at most 3 runs: memory holds no larger ones\n"
+    sweep = Sweep(name="rates", study=TINY, space={"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3]}, metric="nll")
+    assert any(line.endswith("each trained as one; memory holds no larger ones")
+               for line in plan(sweep, Placement(tmp_path, cpus=1)).lines())  # fmt: skip
+    assert not packing_of([replace(TINY, seed=seed) for seed in range(6)], 2).tight
+
+
 def test_longer_runs_wait_for_the_shorter_ones_that_they_pass_through(always):
     studies = [replace(TINY, seed=seed, steps=steps) for steps in (40, 20) for seed in range(4)]
     stages = packing_of(studies, 1).stages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,13 @@ def script_of(command: str) -> str:
 
 
 def read_sweep(folder: Path) -> SweepRecord:
-    """The record of a sweep's folder; raises `Damaged`, or `FileNotFoundError`."""
+    """The record of a sweep's folder; raises `Damaged`, or `FileNotFoundError`. Others read it too."""
+    stat = (folder / NAME).stat()
+    return _read(folder, stat.st_mtime_ns, stat.st_ino, stat.st_size)
+
+
+@lru_cache(maxsize=4)  # of a large sweep every run asks
+def _read(folder: Path, *_version: int) -> SweepRecord:
     content = read_json(folder / NAME)
     known = {declared.name for declared in fields(SweepRecord)}
     try:

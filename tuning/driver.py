@@ -98,15 +98,16 @@ class Driver:
         study = self.sweep.with_setting(setting, seed)
         return Run(study, self.placement.storage, sweep=self.sweep.slug, taking_over=True)
 
-    def add(self, setting: Setting, seed: int) -> Run:
-        """Count the run of a setting and a seed as tried."""
-        run, setting = self.run(setting, seed), self.sweep.in_order(setting)
-        if run.key not in self.tried:
-            self.tried[run.key] = (setting, seed)
-        listed = self.folder.record.settings
-        if not any(known.key == run.key for known in listed):
-            self.folder.write(settings=[*listed, Tried(dict(setting), seed, run.key)])
-        return run
+    def add(self, *pairs: tuple[Setting, int]) -> None:
+        """Count the runs of settings, each under its seed, as tried."""
+        listed = {known.key: known for known in self.folder.record.settings}
+        before = len(listed)
+        for setting, seed in pairs:
+            key, setting = self.run(setting, seed).key, self.sweep.in_order(setting)
+            self.tried.setdefault(key, (setting, seed))
+            listed.setdefault(key, Tried(dict(setting), seed, key))
+        if len(listed) > before:
+            self.folder.write(settings=list(listed.values()))
 
     def stop_early(self, key: str, step: int) -> None:
         """Record that Tune stopped a run; it will not be trained any further."""

@@ -155,8 +155,7 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
     """Run these settings, each under its seed, in this order; but shorter runs before the longer ones that pass
     through them.
     """
-    for setting, seed in pairs:
-        driver.add(setting, seed)
+    driver.add(*pairs)
     studies = {number: driver.sweep.with_setting(*pair) for number, pair in enumerate(pairs)}
     if saved_updates(studies.values()):
         pairs = [pairs[number] for number in sorted(studies, key=lambda number: studies[number].steps)]

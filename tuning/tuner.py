@@ -126,7 +126,7 @@ class _Ear(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         if "run" not in trial.config:
-            self._driver.add(dict(trial.config), self._driver.sweep.seeds[0])
+            self._driver.add((dict(trial.config), self._driver.sweep.seeds[0]))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         self._last[trial.trial_id] = result

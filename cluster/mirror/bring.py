@@ -17,6 +17,8 @@ from genlib.own import adopted
 
 GIVE_UP = 3
 """Failed folders after which a pass is given up."""
+SAVE = 1.0
+"""Seconds between writings of the cursor in a pass: after a crash, what was shown in them is shown again."""
 
 
 class Mirror:
@@ -44,12 +46,16 @@ class Mirror:
         read_json(self.storage / MARK)  # a storage that is not mounted is not an empty one
         self.error, self._failures = "", 0
         changed = self._drop_what_was_deleted()
-        for folder in sweep_folders(self.storage):
-            changed |= self._guarded(self.sweeps.begin, folder)
-        for folder in run_folders(self.storage):
-            changed |= self._guarded(self.runs.bring, folder)
-        for folder in sweep_folders(self.storage):
-            changed |= self._guarded(self.sweeps.end, folder)
+        try:
+            for folder in sweep_folders(self.storage):
+                changed |= self._guarded(self.sweeps.begin, folder)
+            for folder in run_folders(self.storage):
+                changed |= self._guarded(self.runs.bring, folder)
+            for folder in sweep_folders(self.storage):
+                changed |= self._guarded(self.sweeps.end, folder)
+        finally:
+            if changed:
+                self.cursor.save()
         return changed
 
     def _drop_what_was_deleted(self) -> bool:
@@ -66,7 +72,7 @@ class Mirror:
         return bool(gone)
 
     def _guarded(self, bring: Callable[[Path], bool], folder: Path) -> bool:
-        """Bring one folder; the cursor is written after it, and a damaged or foreign folder stops no other."""
+        """Bring one folder; a damaged or foreign one stops no other."""
         try:
             changed = bring(folder)
         except (Damaged, InputError):  # the next command on it mends it, or says what it is
@@ -79,7 +85,7 @@ class Mirror:
             self._count(error)
             return False
         if changed:
-            self.cursor.save()
+            self.cursor.save(every=SAVE)
         return changed
 
     def _count(self, error: Exception) -> None:

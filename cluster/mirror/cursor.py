@@ -6,6 +6,8 @@ inside the storage.
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,7 @@ class Cursor:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._saved = -math.inf
         self.runs: dict[str, ShownRun] = {}
         self.sweeps: dict[str, ShownSweep] = {}
         try:
@@ -71,8 +74,11 @@ class Cursor:
         except (FileNotFoundError, Damaged, KeyError, TypeError):  # none yet, or of another genlib: all is sent again
             self.runs, self.sweeps = {}, {}
 
-    def save(self) -> None:
-        """Write the file."""
+    def save(self, *, every: float = 0.0) -> None:
+        """Write the file, unless it was written less than `every` seconds ago."""
+        if time.monotonic() - self._saved < every:
+            return
+        self._saved = time.monotonic()
         runs = {place: asdict(entry) for place, entry in self.runs.items()}
         write_json(self.path, {"runs": runs, "sweeps": {place: asdict(entry) for place, entry in self.sweeps.items()}})
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ import psutil
 from rich.table import Table
 
 from experiments.bench.service import CASES, Case, ours
-from experiments.bench.timing import show
+from experiments.bench.timing import scratch, show
 from experiments.command.arguments import read
 
 EXPERIMENTS = Path(__file__).parent.parent
@@ -108,7 +107,7 @@ def main(options: Options) -> None:
     for column in ("runs", "seconds until all are trained", "until MLflow shows all", "seconds a run", "memory, GiB"):
         table.add_column(column, justify="right")
     for runs in options.sizes:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             cost = cost_of(runs, options.steps, Path(folder))
         table.add_row(
             f"{runs:,}", f"{cost.trained:.0f}", f"{cost.shown:.0f}", f"{cost.shown / runs:.2f}",
@@ -117,7 +116,7 @@ def main(options: Options) -> None:
         sys.stderr.write(f"{runs} runs: {cost.shown:.0f} s\n")
     show(table, "many", record=options.record)
     if options.stored:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             show(looks(options.stored, Path(folder)), "stored", record=options.record)
 
 

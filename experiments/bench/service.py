@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ import torch
 from rich.table import Table
 
 from cluster.run import Run
-from experiments.bench.timing import TimingOptions, median_interval, show
+from experiments.bench.timing import TimingOptions, median_interval, scratch, show
 from experiments.command.arguments import read
 from genlib import PointDiffusion, start, train
 
@@ -135,7 +134,7 @@ def service_cost(repeats: int) -> tuple[list[float], list[float]]:
         Run(study, folder).train()
 
     def seconds(work: Any) -> tuple[float, float]:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             began = time.process_time(), time.monotonic()
             work(Path(folder))
             return time.process_time() - began[0], time.monotonic() - began[1]
@@ -155,7 +154,7 @@ def sweep_seconds(case: str, repeats: int) -> dict[str, list[float]]:
     for turn in range(repeats):
         ways = list(WAYS)
         for way in ways[turn % 3 :] + ways[: turn % 3]:
-            with tempfile.TemporaryDirectory() as folder:
+            with scratch() as folder:
                 began = time.monotonic()
                 command = [sys.executable, __file__, "--only", f"{case} {way}", "--folder", folder]
                 subprocess.run(command, check=True, capture_output=True)

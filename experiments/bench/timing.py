@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,3 +85,8 @@ def show(table: Table, name: str, *, record: bool, width: int = 150) -> None:
         rows = [list(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
         known = read_record("speed")
         write_record("speed", known | {name: {"columns": [str(c.header) for c in table.columns], "rows": rows}})
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for a storage that is timed; its mirror may outlive it by some seconds."""
+    return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)

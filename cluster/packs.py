@@ -68,11 +68,11 @@ def execute_pack(
     ended: dict[int, Outcome] = {}
     members: dict[int, _Member] = {}
     for k, run in enumerate(runs):
-        known = run.known(looks(run.study) if evaluation else (), figures=figures)
-        if known is not None:
-            ended[k] = Outcome(run, known)
-            continue
         try:
+            known = run.known(looks(run.study) if evaluation else (), figures=figures)
+            if known is not None:
+                ended[k] = Outcome(run, known)
+                continue
             members[k] = _Member(run, launch, any_device=any_device)
         except Exception as error:  # it fails for itself: held by another process, or its directory says why
             ended[k] = Outcome(run, [], error)
@@ -122,9 +122,12 @@ def _train(
         going = {members[k].run: report for k, report in there.items() if isinstance(report, Progress)}
         early = heard(going) if heard and going else ()
         for k in [k for k in there if members[k].run in early]:
-            members[k].run.end_early(going[members[k].run].step)
             lost.add(k)
-            lose(k, None)
+            try:
+                members[k].run.end_early(going[members[k].run].step)
+                lose(k, None)
+            except Exception as error:
+                lose(k, error)
 
 
 def _written(reports: Reports, members: dict[int, _Member], lost: set[int]) -> list[tuple[int, Exception]]:

@@ -6,6 +6,7 @@ These numbers differ when a run is repeated, so they are no part of the journal,
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ class SystemLog:
         metrics = {
             "system/process_cpu_percent": self._process.cpu_percent(),
             "system/process_memory_mib": memory,
-            "system/machine_cpu_percent": psutil.cpu_percent(),
+            "system/machine_cpu_percent": _machine_cpu(int(time.monotonic() / EVERY)),
             "system/machine_memory_percent": psutil.virtual_memory().percent,
             **_gpu(),
         }
@@ -44,6 +45,12 @@ class SystemLog:
                 file.write(sealed({"time": time.time(), "metrics": metrics}) + "\n")
         except OSError:
             return
+
+
+@lru_cache(maxsize=1)
+def _machine_cpu(_now: int) -> float:
+    """Since the last time somebody asked; a process may write for many runs, which then share the answer."""
+    return psutil.cpu_percent()
 
 
 def _gpu() -> dict[str, float]:

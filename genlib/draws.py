@@ -161,7 +161,7 @@ class DefaultGenerators:
         self._taken = []
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=128)  # a pack has many seeds
 def _permutation(seed: int, stream: str, epoch: int, size: int, device: torch.device) -> Tensor:
     generator = _SCRATCH.__dict__.get(str(device))
     if generator is None:  # making a generator costs more than most permutations

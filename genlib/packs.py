@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import operator
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from genlib.adam import Adam, AdamW
 from genlib.draws import Draws
 from genlib.errors import Diverged, InputError
 from genlib.packing.rows import Optimiser, Rows, parameters_of, tensors_of
@@ -39,7 +40,7 @@ from genlib.training import Launch, Objective, Progress, losses_of, refuse_lost,
 
 Reports = dict[int, Progress | Diverged]
 """What is due at an update, by member: its progress, or how it was lost."""
-OPTIMISERS = (torch.optim.Adam, torch.optim.AdamW)
+OPTIMISERS = (Adam, AdamW, torch.optim.Adam, torch.optim.AdamW)
 """Optimisers that a pack computes for all members at once."""
 
 
@@ -67,6 +68,12 @@ def _plain(item: tuple[str, Any]) -> tuple[str, Any]:
     return item[0], tuple(item[1]) if isinstance(item[1], list) else item[1]
 
 
+def _is_plain(optimiser: torch.optim.Optimizer) -> bool:
+    """Whether a pack's own Adam does what this optimiser does."""
+    groups = optimiser.param_groups
+    return type(optimiser) in OPTIMISERS and not any(group["amsgrad"] or group["maximize"] for group in groups)
+
+
 def train_pack(
     studies: Sequence[Study[Any]],
     states: Sequence[State] | None = None,
@@ -88,10 +95,10 @@ def train_pack(
     launch = launch or Launch()
     if not fit_together(studies):
         raise InputError("studies that differ in more than a pack can carry, or whose kind does not pack, train alone.")
-    if launch.world > 1 or launch.compile:
-        raise InputError("a pack trains on one worker, and is not compiled.")
+    if launch.world > 1 or launch.compile or launch.precision != "float32":
+        raise InputError("a pack trains on one worker, in float32, and is not compiled.")
     states = list(states) if states else [start(study, launch) for study in studies]
-    if not all(isinstance(state.optimizer, OPTIMISERS) for state in states):
+    if not all(_is_plain(state.optimizer) for state in states):
         raise InputError(f"{type(studies[0]).__name__} says that it packs, and its optimiser is not Adam or AdamW.")
     waiting = {k: state for k, state in enumerate(states) if state.step < studies[k].steps}
     pack = _Pack(studies, launch)
@@ -114,8 +121,15 @@ class _Pack:
         self._window: dict[str, list[Tensor]] = {}
         self._tape: Tape | None = None
         self._generators: dict[int, torch.Generator] = {}
+        there: dict[int, tuple[Tensor, Tensor]] = {}  # most studies have the same data under every seed
+
+        def moved(tensor: Tensor) -> Tensor:
+            if id(tensor) not in there:
+                there[id(tensor)] = tensor, tensor.to(launch.device)
+            return there[id(tensor)][1]
+
         self._data = {
-            seed: {name: tensor.to(launch.device) for name, tensor in study.data().train.items()}
+            seed: {name: moved(tensor) for name, tensor in study.data().train.items()}
             for seed, study in {study.seed: study for study in studies}.items()
         }
 
@@ -123,6 +137,7 @@ class _Pack:
         """Take members in; all are at one update."""
         if not states:
             return
+        self._hand_over()
         self._let_go()
         self.states |= states
         self._good |= {k: state.capture() for k, state in states.items()}
@@ -138,7 +153,6 @@ class _Pack:
 
     def _let_go(self) -> None:
         """Give every member tensors of its own."""
-        self._hand_over()
         for state in self.states.values():
             for tensors in tensors_of(state):
                 for tensor in tensors:
@@ -156,11 +170,18 @@ class _Pack:
         self._objective = Objective(studies[0], states[0].model)
         names = {id(p): name for name, p in states[0].model.named_parameters()}
         self._names = [f"model.{names[id(p)]}" for p in parameters_of(states[0])]
-        buffers = [dict(state.model.named_buffers()) for state in states]
-        self._buffers = {f"model.{name}": torch.stack([one[name] for one in buffers]) for name in buffers[0]}
+        others = [self._not_trained(state) for state in states]
+        self._others = {f"model.{name}": torch.stack([one[name] for one in others]) for name in others[0]}
         self._optimiser = Optimiser(states, studies, self._rows)
         self._carried = _carried_numbers(studies, self.launch.device)
+        self._study = _without_what_differs(studies)
         self._seeds = [study.seed for study in studies]
+
+    def _not_trained(self, state: State) -> dict[str, Tensor]:
+        """Buffers, and parameters that the optimiser does not update: each member has its own."""
+        trained = set(map(id, parameters_of(state)))
+        left = {name: tensor.detach() for name, tensor in state.model.named_parameters() if id(tensor) not in trained}
+        return left | dict(state.model.named_buffers())
 
     # -- an update -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +219,7 @@ class _Pack:
 
     def _losses(self, leaves: list[Tensor]) -> tuple[Tensor, Loss]:
         """Every member's total loss, with its parts."""
-        study, seeds = self.studies[self.members[0]], list(dict.fromkeys(self._seeds))
+        study, seeds = self._study, list(dict.fromkeys(self._seeds))
         drawn = {seed: self._draws(seed) for seed in seeds}
         self._like = drawn[seeds[0]]
         batches = {seed: study.batch(self._data[seed], draws) for seed, draws in drawn.items()}
@@ -215,7 +236,7 @@ class _Pack:
         carried = torch.vmap(self._loss_of_one, in_dims=(0, 0, 0, of_seeds, of_seeds), randomness="error")
         try:
             with sdpa_kernel(SDPBackend.MATH):  # the fused ones have no rule for batches of weights
-                loss = carried(leaves, self._buffers, self._carried, batch, played)
+                loss = carried(leaves, self._others, self._carried, batch, played)
         except OtherTape:
             self._tape = None
             return self._losses(leaves)
@@ -223,12 +244,12 @@ class _Pack:
         return reduce(operator.add, terms.values()), Loss(terms, diagnostics)
 
     def _loss_of_one(
-        self, leaves: list[Tensor], buffers: Tensors, carried: Tensors, batch: Tensors, played: list[Tensor]
+        self, leaves: list[Tensor], others: Tensors, carried: Tensors, batch: Tensors, played: list[Tensor]
     ) -> tuple[Tensors, Tensors]:
         assert self._tape is not None
         draws = self._tape.play(played, self._like)
-        self._objective.study = _with_numbers(self.studies[self.members[0]], carried)
-        loss = functional_call(self._objective, dict(zip(self._names, leaves, strict=True)) | buffers, (batch, draws))
+        self._objective.study = _with_numbers(self._study, carried)
+        loss = functional_call(self._objective, dict(zip(self._names, leaves, strict=True)) | others, (batch, draws))
         return loss.terms, loss.diagnostics
 
     def _draws(self, seed: int) -> Draws:
@@ -297,8 +318,27 @@ def _carried_numbers(studies: list[Study[Any]], device: str) -> Tensors:
     return {name: torch.tensor(found, device=device) for name, found in values.items() if len(set(found)) > 1}
 
 
-def _with_numbers(study: Study[Any], numbers: Tensors) -> Study[Any]:
-    """A study whose fields hold tensors, which its loss then computes with."""
+class _Differs:
+    """The value of a field in which members differ, and which their loss cannot be given: what uses it fails."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        raise InputError(f"the loss reads '{self._name}', in which members of a pack differ: say packs = False.")
+
+    __repr__ = __str__
+
+
+def _without_what_differs(studies: list[Study[Any]]) -> Study[Any]:
+    """The first study, but for the fields of optimisation in which they differ: a loss that reads them cannot pack."""
+    names = {declared.name for declared in fields(Study)} & carried_fields(type(studies[0]))
+    differing = [name for name in names if len({getattr(study, name) for study in studies}) > 1]
+    return _with_numbers(studies[0], {name: _Differs(name) for name in differing})
+
+
+def _with_numbers(study: Study[Any], numbers: Mapping[str, Any]) -> Study[Any]:
+    """A study whose fields hold other things, tensors above all, which its loss then computes with."""
     if not numbers:
         return study
     changed = copy.copy(study)

@@ -84,7 +84,7 @@ class State:
             "cpu_seconds": self.cpu_seconds,
             "model": _copied(self.model.state_dict()),
             "average": None if self.average is None else _copied(self.average.state_dict()),
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "optimizer": _copied_within(self.optimizer.state_dict()),
             "window": {name: torch.stack(values) for name, values in self._window.items()},
         }
 
@@ -95,7 +95,7 @@ class State:
         self.model.load_state_dict(captured["model"])
         if self.average is not None:
             self.average.load_state_dict(captured["average"])
-        self.optimizer.load_state_dict(copy.deepcopy(captured["optimizer"]))
+        self.optimizer.load_state_dict(_copied_within(captured["optimizer"]))
         self._window = {name: list(values.unbind()) for name, values in captured["window"].items()}
 
 
@@ -106,3 +106,12 @@ def _tensors(model: nn.Module | None) -> tuple[list[Tensor], list[Tensor]]:
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _copied_within(value: Any) -> Any:
+    """A copy of dictionaries, lists and tensors. A deep copy of a tensor that is part of another has all of that."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {name: _copied_within(one) for name, one in value.items()}
+    return [_copied_within(one) for one in value] if isinstance(value, list) else copy.deepcopy(value)

@@ -73,9 +73,14 @@ class Driver:
         if known is None:
             return record
         record = replace(record, began=known.began)
-        if known.stopping == sweep.stopping:
-            record = replace(record, stopped=known.stopped)
+        if known.stopping == sweep.stopping != "none":
+            record = replace(record, stopped=self._marked() | known.stopped)
         return replace(record, settings=known.settings) if record.same_question(known) else record
+
+    def _marked(self) -> dict[str, int]:
+        """The runs that say that they were stopped early: one may have been marked right before its driver died."""
+        results = [read_result(path) for path in self.path.iterdir() if (path / "result.json").exists()]
+        return {result.key: result.stopped_early for result in results if result.stopped_early is not None}
 
     def settle(self, signal: str) -> None:
         """A signal ends the driver: every run that has not finished may save its state, and is marked."""

@@ -160,10 +160,16 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
     if saved_updates(studies.values()):
         pairs = [pairs[number] for number in sorted(studies, key=lambda number: studies[number].steps)]
     _train_needs(driver, list(studies.values()))
-    _train_packs(driver, list(studies.values()), stopping)
-    trained = [pair for pair in pairs if driver.run(*pair).result().status == "FINISHED"]
+    diverged = _train_packs(driver, list(studies.values()), stopping)
+    trained, left = list[tuple[Setting, int]](), list[tuple[Setting, int]]()
+    for pair in pairs:
+        run = driver.run(*pair)
+        if _is_trained(driver, run):
+            trained.append(pair)
+        elif run.key not in diverged:  # it would do so again
+            left.append(pair)
     _try(driver, [pair for pair in trained if not _is_done(driver, *pair)], stopping=False)
-    _try(driver, [pair for pair in pairs if pair not in trained], stopping=stopping)
+    _try(driver, left, stopping=stopping)
 
 
 def _try(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool) -> None:
@@ -175,10 +181,13 @@ def _try(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool) ->
         fit_trials(driver, numbered, _at_once(driver, len(pairs)), stopping=stopping)
 
 
-def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) -> None:
-    """Train those of these studies as one that fit together, where that pays; the others train in their trials."""
-    if not _may_pack(driver, stopping=stopping):
-        return
+def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) -> set[str]:
+    """Train those of these studies as one that fit together, where that pays; the others train in their trials.
+
+    Returns the keys of runs that diverged.
+    """
+    if not _may_pack(driver, stopping=stopping) or driver.seconds_left == 0:
+        return set()
     sweep, placement = driver.sweep, driver.placement
     runs = {study: Run(study, placement.storage, sweep=sweep.slug) for study in studies}
     stops = stopping and sweep.stopping != "none"
@@ -186,19 +195,21 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
     driver.doing = "timing packs"
     packing = packing_of(_untrained(driver, studies), at_once, device=placement.device)
     driver.doing = ""
-    train_packs(
+    diverged = train_packs(
         packing,
         runs.__getitem__,
         at_once,
-        halving=Halving(max(study.steps for study in studies)) if stops else None,
+        halving=Halving(driver.path, max(study.steps for study in studies)) if stops else None,
         driver=(driver.path / "lease", driver.folder.epoch),
         device=placement.device,
         gpus=placement.workers.gpus,
         any_device=placement.any_device,
+        seconds_left=lambda: driver.seconds_left,
     )
-    for run in runs.values():
+    for run in runs.values() if stops else ():
         if (step := run.result().stopped_early) is not None:
             driver.note_stopped(run.key, step)
+    return diverged
 
 
 def _may_pack(driver: Driver, *, stopping: bool) -> bool:
@@ -211,7 +222,13 @@ def _may_pack(driver: Driver, *, stopping: bool) -> bool:
 def _untrained(driver: Driver, studies: Sequence[Study[Any]]) -> list[Study[Any]]:
     """Those of some studies that have yet to be trained."""
     runs = {study: Run(study, driver.placement.storage, sweep=driver.sweep.slug) for study in studies}
-    return [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
+    return [study for study, run in runs.items() if not _is_trained(driver, run) and run.result().status != "FAILED"]
+
+
+def _is_trained(driver: Driver, run: Run) -> bool:
+    """Whether a run needs no more training: it is at its end, or was stopped early and is to stay so."""
+    result = run.result()
+    return result.status == "FINISHED" and (result.stopped_early is None or run.key in driver.stopped)
 
 
 def _is_done(driver: Driver, setting: Setting, seed: int) -> bool:
@@ -253,9 +270,13 @@ def _tune_by_optuna(driver: Driver) -> None:
         names = [f"{number}" for number in range(first, min(sweep.runs, first + together))]
         asked = {name: search.suggest(name) or {} for name in names}
         _tune_settings(driver, [(setting, sweep.seeds[0]) for setting in asked.values()])
+        reached = _reached(driver)
         for name, setting in asked.items():
-            value = _reached(driver, setting)
-            search.on_trial_complete(name, None if value is None else {"value": value}, error=value is None)
+            key = driver.run(setting, sweep.seeds[0]).key
+            value = {"value": reached[key]} if key in reached else None
+            search.on_trial_complete(name, value, error=value is None and key not in driver.stopped)
+        if driver.seconds_left == 0:
+            return
 
 
 def _asked_at_once(driver: Driver) -> int:
@@ -263,7 +284,7 @@ def _asked_at_once(driver: Driver) -> int:
     sweep, placement = driver.sweep, driver.placement
     study = sweep.with_setting({})
     varied = set(training_axes(sweep.study, sweep.space))
-    if not placement.packs or placement.workers.most > 1 or not varied <= carried_fields(type(study)):
+    if not _may_pack(driver, stopping=True) or not varied <= carried_fields(type(study)):
         return 1
     at_once = _at_once(driver, sweep.runs)
     alike = [replace(study, seed=seed) for seed in range(sweep.runs)]
@@ -271,13 +292,12 @@ def _asked_at_once(driver: Driver) -> int:
     return min(sum(sizes), max(LEAST, sweep.runs // ROUNDS)) if sizes else 1
 
 
-def _reached(driver: Driver, setting: Setting) -> float | None:
-    """The best value of a setting's looks; None where its run failed or was stopped early."""
-    sweep = driver.sweep
-    run = driver.run(setting, sweep.seeds[0])
-    rows = [row.values(sweep.metric) for row in driver.swept().rows if row.study.key() == run.key]
-    values = [values[0] for values in rows if values]
-    return sweep.better(values) if values else None
+def _reached(driver: Driver) -> dict[str, float]:
+    """The best value of each run's looks, by its key; none of those that failed or were stopped early."""
+    values: dict[str, list[float]] = {}
+    for row in driver.swept().rows:
+        values.setdefault(row.study.key(), []).extend(row.values(driver.sweep.metric)[:1])
+    return {key: driver.sweep.better(some) for key, some in values.items() if some}
 
 
 def _at_once(driver: Driver, runs: int) -> int:

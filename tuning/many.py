@@ -110,12 +110,17 @@ def run_many(
             try:
                 value, was_stopped = ray.get(done)
             except ray.exceptions.RayTaskError as error:
+                if task.work is None:
+                    continue  # its runs go on alone, and say what is wrong
                 raise error.cause from None  # the sentence itself, not the remote traceback
             except ray.exceptions.RayError as error:
                 if task.work is None:
                     continue  # its runs go on alone
                 raise RunFailed(f"the process of {task.path} died (memory?): {error}") from error
-            if was_stopped:  # it was asked to, and so is this process, which waits for the others
+            if task.work is None:  # members that were asked to stop are not gone on with
+                stopped += [other for other in waiting if other.path in value]
+                waiting = [other for other in waiting if other.path not in value]
+            elif was_stopped:  # it was asked to, and so is this process, which waits for the others
                 stopped.append(task)
             elif task.is_wanted:
                 yield Done(task.runs[0].study, task.path, value)
@@ -178,7 +183,7 @@ def _driving(storage: Path) -> Iterator[Path]:
 
 @ray.remote(max_retries=3)
 def _work(parcel: Parcel, driver: str) -> tuple[Any, bool]:
-    """What came of a run, and whether it was asked to stop instead."""
+    """What came of a run, and whether it was asked to stop instead; of a pack, the members that were."""
     import torch
 
     torch.set_num_threads(1)
@@ -188,7 +193,7 @@ def _work(parcel: Parcel, driver: str) -> tuple[Any, bool]:
             wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
         if work is None:
             outcomes = execute_pack(runs, evaluation=False)
-            return None, any(isinstance(outcome.error, Stopped) for outcome in outcomes)
+            return [outcome.run.path for outcome in outcomes if isinstance(outcome.error, Stopped)], False
         with lending_from(runs[0].storage):
             try:
                 return work(runs[0]), False

@@ -18,20 +18,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
+import torch
 
 from cluster.courses import saved_updates
-from cluster.lease import exit_when_lapsed, wait_for_lapse
+from cluster.journal import read_rows
+from cluster.lease import ask_to_stop, exit_when_lapsed, wait_for_lapse
 from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import TIGHT, memory_left
 from cluster.run import Run
-from genlib import Launch, Progress, Study
+from genlib import Diverged, Launch, Progress, Study
 from genlib.memory import memory_of
 from genlib.packs import shape_of, train_pack
+from genlib.training import one_thread
 
 LEAST = 3
 """Fewest runs that are packed."""
-SIZES = (8, 32, 128)
+SIZES = (4, 8, 32, 128)
 """Sizes of packs that are tried."""
 QUARTER = 4
 """One in so many goes on at a halving."""
@@ -41,6 +44,8 @@ WORTH = 1.3
 """How many times faster a pack has to be."""
 PROBE = 0.2
 """Seconds that a size is timed."""
+PATIENCE = 30.0
+"""Seconds that members have to keep what they have when the time is over."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,14 @@ class Packing:
 
 
 class Probe(NamedTuple):
-    """What a probe of packs found: the size that trains fastest, 1 for none; and seconds of a member's update in it."""
+    """What a probe of packs found."""
 
     size: int
+    """The size that trains fastest; 1 for none."""
     seconds: float
+    """Seconds of a member's update in it."""
+    least: int = 1
+    """The smallest size that pays."""
 
 
 def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cpu") -> Packing:
@@ -71,6 +80,8 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
 
     Studies that pass through shorter ones wait for these; those with needs train alone.
     """
+    if not is_here(device):
+        return Packing()  # and could not be timed
     alike: dict[Any, list[Study[Any]]] = defaultdict(list)
     studies = list(dict.fromkeys(studies))
     staged = bool(saved_updates(studies))
@@ -82,13 +93,16 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
     for (steps, _), members in sorted(alike.items(), key=lambda one: one[0][0]):
         if len(members) < LEAST:
             continue
-        found = probe_packs(members[0], len(members), sum(study.steps for study in members), device)
-        size = min(found.size, most_in_memory(members[0], at_once, device))
-        tight |= size < min(found.size, math.ceil(len(members) / at_once))
-        if size < LEAST:
+        room = most_in_memory(members[0], at_once, device)
+        wanted = min(len(members), SIZES[-1])
+        if min(wanted, room) < LEAST:
+            continue
+        found = probe_packs(members[0], min(wanted, room), sum(study.steps for study in members), device)
+        tight |= room < min(wanted, math.ceil(len(members) / at_once))
+        if found.size < LEAST:
             continue
         seconds += found.seconds * sum(study.steps for study in members)
-        number = max(math.ceil(len(members) / size), min(at_once, len(members) // LEAST))
+        number = max(math.ceil(len(members) / found.size), min(at_once, len(members) // found.least))
         stages[steps] += [tuple(members[place::number]) for place in range(number)]
     return Packing(tuple(tuple(stage) for stage in stages.values()), seconds, tight)
 
@@ -99,27 +113,37 @@ def probe_packs(study: Study[Any], count: int, updates: int, device: str = "cpu"
 
     Arguments:
         study: one of the studies that fit together.
-        count: how many they are.
+        count: the most of them that may train as one.
         updates: the updates of all of them.
     """
-    launch = Launch(device=device)
-    alone = seconds_per_update([study], launch)
-    best = Probe(1, alone)
-    if alone * updates < SHORT:
-        return best
-    for size in SIZES:
-        if size >= 4 * count:
-            break
-        taken = seconds_per_update([replace(study, seed=seed) for seed in range(min(size, count))], launch)
-        if taken * (WORTH if best.size == 1 else 1.05) > best.seconds:
-            break
-        best = Probe(size, taken)
+    best, launch = Probe(1, 0.0), Launch(device=device)
+    try:
+        with one_thread():
+            alone = seconds_per_update([study], launch)
+            best = Probe(1, alone)
+            if alone * updates < SHORT:
+                return best
+            for size in dict.fromkeys(min(size, count) for size in SIZES):
+                taken = seconds_per_update([replace(study, seed=seed) for seed in range(size)], launch)
+                if taken * (WORTH if best.size == 1 else 1.05) <= best.seconds:
+                    best = Probe(size, taken, size if best.size == 1 else best.least)
+                elif best.size > 1 or size > SIZES[1]:
+                    break
+    except Exception as error:  # whatever it is, it says so where it trains, to whom it concerns
+        sys.stderr.write(f"{study.title()} cannot be timed as a pack ({type(error).__name__}), and trains alone.\n")
+        return Probe(1, best.seconds)
     return best
+
+
+def is_here(device: str) -> bool:
+    """Whether this process has a device of this kind; the driver of a cluster need not."""
+    return not device.startswith("cuda") or torch.cuda.is_available()
 
 
 def seconds_per_update(studies: Sequence[Study[Any]], launch: Launch) -> float:
     """Seconds that an update of a member takes in a pack of these studies."""
-    endless = [replace(study, steps=10**9, log_every=1, validate_every=10**9) for study in studies]
+    # At a rate at which none diverges, for the time does not depend on it.
+    endless = [replace(study, steps=10**9, log_every=1, validate_every=10**9, learning_rate=1e-6) for study in studies]
     progress = train_pack(endless, launch=launch)
     next(progress)  # warms up
     began, updates = time.perf_counter(), 0
@@ -134,7 +158,9 @@ def seconds_per_update(studies: Sequence[Study[Any]], launch: Launch) -> float:
 def most_in_memory(study: Study[Any], at_once: int, device: str = "cpu") -> int:
     """How many members every one of several packs has room for, in half of the memory that is left."""
     asked = memory_of(study)
-    return int(memory_left(device) / 2 / at_once / max(1.0, asked["the weights"] + asked["batch_size"]))
+    one, other = (replace(study, seed=seed).data().train for seed in range(2))
+    own = sum(one[name].nbytes for name in one if one[name] is not other[name])  # data that depend on the seed
+    return int(memory_left(device) / 2 / at_once / max(1.0, asked["the weights"] + asked["batch_size"] + own))
 
 
 def say_where_tight(packing: Packing) -> None:
@@ -146,12 +172,12 @@ def say_where_tight(packing: Packing) -> None:
 
 
 class Halving:
-    """Ends members of a pack early: at updates that rise fourfold from the first validation on, all but the best
-    quarter of those that have come so far. It is what ASHA does, for members that move in step.
+    """Ends members of a pack early: at updates that rise fourfold from the first validation on, all but those among the
+    best quarter of the sweep's runs that have come so far. It is what ASHA does, for members that move in step.
     """
 
-    def __init__(self, longest: int) -> None:
-        self.longest = longest
+    def __init__(self, sweep: Path, longest: int) -> None:
+        self.sweep, self.longest = sweep, longest
 
     def __call__(self, reports: dict[Run, Progress]) -> list[Run]:
         """Who ends early."""
@@ -159,15 +185,33 @@ class Halving:
         for run, progress in reports.items():
             name, direction = run.study.objective
             if name in progress.metrics and self._is_rung(progress.step, run.study.validate_every):
-                values[run] = progress.metrics[name] if direction == "min" else -progress.metrics[name]
-        best = sorted(values, key=values.__getitem__)
-        return best[math.ceil(len(best) / QUARTER) :]
+                values[run] = _merit(progress.metrics[name], direction)
+        if not values:
+            return []
+        (step,) = {reports[run].step for run in values}
+        name, direction = next(iter(values)).study.objective
+        others = self._others(step, name, {run.key for run in values})
+        known = sorted([*values.values(), *(_merit(value, direction) for value in others)])
+        last = known[math.ceil(len(known) / QUARTER) - 1]
+        return [run for run, merit in values.items() if merit > last]
+
+    def _others(self, step: int, name: str, reporting: set[str]) -> list[float]:
+        """What the sweep's other runs had reached at an update, as their journals say."""
+        paths = [path for path in self.sweep.iterdir() if path.name not in reporting and (path / "journal").exists()]
+        rows = [row for path in paths for row in read_rows(path / "journal") if row["step"] == step]
+        return [row["metrics"][name] for row in rows if name in row["metrics"]]
 
     def _is_rung(self, step: int, grace: int) -> bool:
         rung = grace
         while rung < min(step, self.longest):
             rung *= QUARTER
         return rung == step < self.longest
+
+
+def _merit(value: float, direction: str) -> float:
+    """A value of which less is better; what is no number is worst."""
+    merit = value if direction == "min" else -value
+    return merit if math.isfinite(merit) else math.inf
 
 
 def train_packs(
@@ -180,35 +224,56 @@ def train_packs(
     device: str = "cpu",
     gpus: float = 0,
     any_device: bool = False,
-) -> None:
-    """Train every pack; what befalls a member is in its directory.
+    seconds_left: Callable[[], float | None] = lambda: None,
+) -> set[str]:
+    """Train every pack; what befalls a member is in its directory. Returns the keys of those that diverged.
 
     Arguments:
         run_of: the run of a study.
         halving: who ends early, if anybody.
         driver: the lease that the tasks end with: its folder and epoch.
+        seconds_left: asked now and then; at 0 members are asked to stop, and no pack begins any more.
     """
+    diverged: set[str] = set()
     say_where_tight(packing)
     for stage in packing.stages:
-        waiting = [pack(([run_of(study) for study in members], halving, device, any_device)) for members in stage]
-        running: list[Any] = []
+        waiting = [[run_of(study) for study in members] for members in stage]
+        running: dict[Any, list[Run]] = {}
         while waiting or running:
-            while waiting and len(running) < at_once:
-                running.append(
-                    _trained.options(num_cpus=1, num_gpus=gpus).remote(waiting.pop(0), str(driver[0]), driver[1])
-                )
-            done, running = ray.wait(running, num_returns=1)
-            with suppress(ray.exceptions.RayError):  # its process died: the runs go on alone
-                ray.get(done)
+            while waiting and len(running) < at_once and seconds_left() != 0:
+                runs = waiting.pop(0)
+                parcel = pack((runs, halving, device, any_device))
+                task = _trained.options(num_cpus=1, num_gpus=gpus).remote(parcel, str(driver[0]), driver[1])
+                running[task] = runs
+            if not running:
+                break  # the time is over
+            ended: list[Any] = ray.wait(list(running), num_returns=1, timeout=seconds_left())[0]
+            if not ended:
+                _stop(running)
+            for task in ended:
+                del running[task]
+                with suppress(ray.exceptions.RayError):  # the pack failed, or its process died: the runs go on alone
+                    diverged |= ray.get(task)
+    return diverged
+
+
+def _stop(running: dict[Any, list[Run]]) -> None:
+    """Ask the members of packs to keep what they have, and give them time to."""
+    for runs in running.values():
+        for run in runs:
+            with suppress(OSError):
+                ask_to_stop(run.path / "lease")
+    ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+    for task in running:
+        ray.cancel(task, force=True)
 
 
 @ray.remote(max_retries=1)
-def _trained(parcel: Parcel, folder: str, epoch: int) -> None:
-    import torch
-
+def _trained(parcel: Parcel, folder: str, epoch: int) -> set[str]:
     torch.set_num_threads(1)
     runs, halving, device, any_device = unpack(parcel)
     with exit_when_lapsed(Path(folder), epoch):
         for run in runs:
             wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
-        execute_pack(runs, Launch(device=device), halving, evaluation=False, any_device=any_device)
+        outcomes = execute_pack(runs, Launch(device=device), halving, evaluation=False, any_device=any_device)
+    return {outcome.run.key for outcome in outcomes if isinstance(outcome.error, Diverged)}

@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from cluster.secrets import holds_secret, scrubbed
 from genlib import InputError
 from genlib.own import adopted, provenance
 
-FOLDER, CURSOR = ".mirror", "shown.json"
+FOLDER, CURSOR, WAITING = ".mirror", "shown.json", "waiting"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Databases that MLflow keeps runs in."""
 RUNS = "/#/experiments?workflowType=machine_learning"
@@ -193,6 +194,9 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
         return None
     since, folder = time.time(), mirror_folder(storage)
     started = 0.0
+    with suppress(OSError):  # a storage that takes nothing: the next pass comes by itself
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / WAITING).touch()
     while time.time() - since < seconds:
         state = _state(folder)
         if state.get("began", 0) > since:

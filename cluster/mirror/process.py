@@ -11,7 +11,7 @@ from pathlib import Path
 from cluster.directory import has_writer
 from cluster.files import write_json
 from cluster.lease import Held, Lease, is_alive
-from cluster.mirror import CURSOR, in_a_line, mirror_folder
+from cluster.mirror import CURSOR, WAITING, in_a_line, mirror_folder
 from cluster.storage import run_folders, sweep_folders
 from genlib import InputError, find_study
 
@@ -67,7 +67,7 @@ def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
     quiet, wait = time.monotonic(), LOOK
     while True:
         lease.check()
-        began = time.time()
+        began, asked = time.time(), _asked(storage)
         error, changed = "", False
         try:
             mirror = mirror or Mirror(storage)
@@ -91,7 +91,17 @@ def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
         if time.monotonic() - quiet > (PATIENCE if error else LINGER):
             return
         wait = pause(time.time() - began, error, wait)
-        time.sleep(wait)
+        until = time.monotonic() + wait
+        while time.monotonic() < until and _asked(storage) == asked:
+            time.sleep(min(LOOK, wait))
+
+
+def _asked(storage: Path) -> int:
+    """When somebody last began to wait for a pass."""
+    try:
+        return (mirror_folder(storage) / WAITING).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_found(place: str) -> bool:

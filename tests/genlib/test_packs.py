@@ -1,5 +1,6 @@
 """A pack trains what its members would train alone, to float error; who leaves does not disturb the others."""
 
+import io
 import math
 from dataclasses import replace
 from itertools import count
@@ -12,13 +13,16 @@ from genlib import (
     ContinuousVAE,
     Diverged,
     InputError,
+    Launch,
     PointDiffusion,
     SpiralDiffusion,
+    TinyGPT,
     load_checkpoint,
     save_checkpoint,
     start,
     train,
 )
+from genlib.adam import Adam
 from genlib.packs import fit_together, train_pack
 from genlib.study import Loss
 
@@ -131,6 +135,7 @@ def test_a_member_that_diverges_leaves_with_its_own_words_and_the_others_do_not_
         alone(studies[1])
     assert str(lost[1]) == str(own.value)
     assert lost[1].state is states[1]
+    assert f"The state of step {states[1].step}" in str(lost[1])
     assert all(torch.isfinite(parameter).all() for parameter in states[1].model.parameters())
     for k in (0, 2):
         assert_near(found[k], alone(studies[k]))
@@ -164,6 +169,66 @@ def test_a_loss_that_draws_otherwise_gets_another_tape():
     found, _ = together(studies)
     for k, study in enumerate(studies):
         assert_near(found[k], alone(study))
+
+
+def test_a_member_saves_no_more_than_alone():
+    studies = [replace(TINY, seed=seed) for seed in range(20)]
+    states = [start(study) for study in studies]
+    together(studies, states)
+    lone = start(TINY)
+    for _ in train(TINY, lone):
+        pass
+    saved = [io.BytesIO() for _ in range(2)]
+    for file, state in zip(saved, (states[0], lone), strict=True):
+        torch.save(state.capture(), file)
+    assert len(saved[0].getvalue()) < 1.1 * len(saved[1].getvalue())
+
+
+def test_a_layer_that_is_not_trained_is_each_members_own():
+    class Frozen(SpiralDiffusion):
+        packs = True
+
+        def model(self):
+            model = super().model()
+            next(model.parameters()).requires_grad_(False)
+            return model
+
+        def optimizer(self, model):
+            return Adam([weight for weight in model.parameters() if weight.requires_grad], lr=self.learning_rate)
+
+    studies = [Frozen.preset("tiny", seed=seed) for seed in range(3)]
+    found, _ = together(studies)
+    for k, study in enumerate(studies):
+        assert_near(found[k], alone(study))
+
+
+def test_a_loss_that_reads_what_members_differ_in_is_refused():
+    class Reading(SpiralDiffusion):
+        packs = True
+
+        def loss(self, model, batch, draws):
+            found = super().loss(model, batch, draws)
+            return Loss({name: term * self.steps for name, term in found.terms.items()})
+
+    alike = [Reading.preset("tiny", seed=seed) for seed in range(2)]
+    found, _ = together(alike)
+    assert_near(found[1], alone(alike[1]))
+    with pytest.raises((TypeError, InputError)):
+        together([alike[0], replace(alike[1], steps=30)])
+
+
+def test_a_text_model_of_anothers_says_for_itself_that_it_packs():
+    class Mine(TinyGPT):
+        def loss(self, model, batch, draws):
+            return super().loss(model, batch, draws)
+
+    assert TinyGPT.preset("tiny", dropout=0.0).can_pack()
+    assert not Mine.preset("tiny", dropout=0.0).can_pack()
+
+
+def test_what_is_compiled_trains_alone():
+    with pytest.raises(InputError, match="float32"):
+        next(train_pack([TINY], launch=replace(Launch(), compile=True)))
 
 
 @pytest.mark.parametrize(

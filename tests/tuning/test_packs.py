@@ -1,14 +1,17 @@
 """What fits together trains as one, in sweeps and in gatherings, and nobody can tell by the runs."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from cluster.directory import read_result
 from cluster.journal import read_rows
+from cluster.lease import newest_epoch
 from cluster.run import Run
 from cluster.sweep_record import read_sweep
 from genlib import PointDiffusion, SpiralDiffusion, VICReg
+from genlib.checkpoint import checkpoints
 from tuning import Placement, Sweep, packs, run_sweep
 from tuning.many import run_many
 from tuning.packs import Halving, packing_of, probe_packs
@@ -20,7 +23,7 @@ TINY = SpiralDiffusion.preset("tiny", steps=40, validate_every=10, log_every=10)
 @pytest.fixture
 def always(monkeypatch):
     """Packs pay."""
-    monkeypatch.setattr(packs, "probe_packs", lambda *_: packs.Probe(8, 0.001))
+    monkeypatch.setattr(packs, "probe_packs", lambda _, count, *more: packs.Probe(min(8, count), 0.001, 3))
 
 
 def test_only_what_fits_is_packed_and_every_process_has_something_to_do(always):
@@ -102,16 +105,35 @@ def test_hopeless_members_end_early_and_stay_ended(always, tmp_path, session):
 def test_a_quarter_goes_on_at_every_rung(tmp_path):
     class Reported:
         def __init__(self, loss):
-            self.study, self.loss = TINY, loss
+            self.study, self.loss, self.key = TINY, loss, f"{loss}"
 
     name = TINY.objective[0]
-    halving = Halving(longest=100)
+    halving = Halving(tmp_path, longest=100)
     runs = [Reported(loss) for loss in range(8)]
     at = {run: packs.Progress(10, {name: float(run.loss)}, None) for run in runs}
     assert halving(at) == runs[2:]
     assert halving({run: progress._replace(step=20) for run, progress in at.items()}) == []
     assert halving({run: progress._replace(step=40) for run, progress in at.items()}) == runs[2:]
     assert halving({run: progress._replace(step=100) for run, progress in at.items()}) == []
+    lost = {run: progress._replace(metrics={name: math.nan}) for run, progress in at.items() if run is runs[0]}
+    assert halving(at | lost) == [runs[0], *runs[3:]]
+
+
+def test_who_comes_later_is_compared_with_those_who_have_been_there(tmp_path):
+    name = TINY.objective[0]
+    before = [Run(replace(TINY, seed=seed), tmp_path, sweep="rates") for seed in range(4)]
+    for run in before:
+        run.train()
+    reached = sorted(
+        row["metrics"][name] for run in before for row in read_rows(run.path / "journal") if row["step"] == 10
+    )
+    halving, late = Halving(tmp_path / "rates", longest=100), Run(replace(TINY, seed=9), tmp_path, sweep="rates")
+
+    def judged(value):
+        return halving({late: packs.Progress(10, {name: value}, None)})
+
+    assert judged(reached[0] * 0.9) == []
+    assert judged(reached[1] * 1.001) == [late]  # two of five go on
 
 
 def work(run):
@@ -124,3 +146,49 @@ def test_gatherings_pack_seeds_and_then_do_their_work_with_each(always, tmp_path
     assert set(found) == {0, 1, 2, 3}
     lone = Run(studies[3], tmp_path / "alone")
     assert found[3] == pytest.approx(work(lone), rel=1e-3)
+
+
+def test_runs_stopped_early_train_on_where_nothing_stops_them(always, tmp_path, session):
+    space = {"learning_rate": [1e-5, 1e-4, 1e-3, 1e-2]}
+    sweep = Sweep(name="halving", study=TINY, space=space, metric="nll", stopping="asha")
+    assert len(run_sweep(sweep, Placement(tmp_path, cpus=1)).rows) == 1
+    whole = run_sweep(replace(sweep, stopping="none"), Placement(tmp_path, cpus=1))
+    assert (len(whole.rows), whole.stopped) == (4, {})
+    assert all(rows(result.path)[-1][0] == 40 for result in whole.results)
+
+
+def test_one_that_diverges_fails_once_and_the_others_are_measured(always, tmp_path, session):
+    sweep = Sweep(name="rates", study=TINY, space={"learning_rate": [1e12, 1e-3, 2e-3, 3e-3]}, metric="nll")
+    swept = run_sweep(sweep, Placement(tmp_path))
+    assert sorted(result.status for result in swept.results) == ["FAILED"] + ["FINISHED"] * 3
+    (failed,) = (result for result in swept.results if result.status == "FAILED")
+    assert "learning_rate (got 1e+12)" in failed.message
+    assert newest_epoch(failed.path / "lease") == 1
+
+
+def test_when_the_time_is_over_members_keep_what_they_have(always, tmp_path, session):
+    long = replace(TINY, steps=10**6, validate_every=10**6, log_every=100)
+    space = {"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3]}
+    sweep = Sweep(name="long", study=long, space=space, metric="nll", minutes=0.15)
+    swept = run_sweep(sweep, Placement(tmp_path, cpus=1))
+    assert (swept.rows, {result.status for result in swept.results}) == ([], {"KILLED"})
+    assert read_sweep(tmp_path / "long").status == "KILLED"
+    for result in swept.results:
+        assert rows(result.path)[-1][0] == int(checkpoints(result.path / "checkpoints")[-1].name[5:]) // 100 * 100
+
+
+def test_a_study_that_cannot_be_timed_trains_alone(capsys):
+    class Sure(PointDiffusion):
+        """Says that it packs, and looks at values."""
+
+        packs = True
+
+        def loss(self, model, batch, draws):
+            found = super().loss(model, batch, draws)
+            if sum(found.terms.values()) < 0:
+                raise ValueError
+            return found
+
+    assert probe_packs(Sure.preset("tiny"), 32, 32 * 10**6).size == 1
+    assert "cannot be timed as a pack (RuntimeError), and trains alone" in capsys.readouterr().err
+    assert probe_packs(PointDiffusion.preset("tiny", learning_rate=1e30), 32, 32 * 10**6).size > 1

@@ -194,7 +194,7 @@ class TinyGPT(Study[Decoder]):
             )
 
     def can_pack(self) -> bool:
-        return not self.dropout  # its random numbers are torch's own
+        return super().can_pack() and not self.dropout  # its random numbers are torch's own
 
     def optimizer(self, model: Decoder) -> torch.optim.Optimizer:
         matrices = [

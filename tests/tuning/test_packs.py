@@ -42,7 +42,8 @@ def test_packs_that_memory_does_not_hold_are_split_and_said(always, monkeypatch,
     assert ([len(members) for members in found.packs], found.tight) == ([3, 3, 3, 3], True)
     packs.say_where_tight(found)
     assert capsys.readouterr().err == "packs of at most 3 runs: memory holds no larger ones\n"
-    sweep = Sweep(name="rates", study=TINY, space={"learning_rate": [1e-3, 2e-3, 3e-3, 4e-3]}, metric="nll")
+    rates = [1e-3 * (1 + number) for number in range(8)]
+    sweep = Sweep(name="rates", study=TINY, space={"learning_rate": rates}, metric="nll")
     assert any(line.endswith("each trained as one; memory holds no larger ones")
                for line in plan(sweep, Placement(tmp_path, cpus=1)).lines())  # fmt: skip
     assert not packing_of([replace(TINY, seed=seed) for seed in range(6)], 2).tight

@@ -102,7 +102,8 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
         if found.size < LEAST:
             continue
         seconds += found.seconds * sum(study.steps for study in members)
-        number = max(math.ceil(len(members) / found.size), min(at_once, len(members) // found.least))
+        asked_for = max(at_once, math.ceil(len(members) / found.size))
+        number = max(math.ceil(len(members) / room), min(asked_for, len(members) // found.least))
         stages[steps] += [tuple(members[place::number]) for place in range(number)]
     return Packing(tuple(tuple(stage) for stage in stages.values()), seconds, tight)
 

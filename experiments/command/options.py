@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,7 +18,7 @@ from cluster.run import Run, start_anew
 from cluster.storage import open_storage, refuse_unusable_storage, storage_from
 from cluster.workers import Workers
 from experiments.command.console import print_lines
-from genlib import InputError, Launch
+from genlib import InputError, Launch, Study
 from genlib.training import known_device
 
 
@@ -99,7 +100,7 @@ def begin(options: Options) -> None:
     start_mirror(options.root)
 
 
-def only_planned(options: Options, runs: Sequence[Run]) -> bool:
+def only_planned(options: ManyOptions, runs: Sequence[Run]) -> bool:
     """For scripts of many runs: show the plan and return True; or begin, anew where wanted, and return False."""
     from cluster.session import available
 
@@ -110,16 +111,27 @@ def only_planned(options: Options, runs: Sequence[Run]) -> bool:
         refuse_too_large(study, options.device, options.group)
     unfinished = [run.study for run in runs if run.result().status != "FINISHED"]
     needed = tuple(study.title() for study in needs_of(studies))
-    seconds = probe(unfinished) if options.plan else 0.0
     done = len(runs) - len(unfinished)
-    plan = Plan(len(runs), 1, options.group, available(), seconds, needed, done=done).check()
+    plan = Plan(len(runs), 1, options.group, available(), 0.0, needed, done=done).check()
     if options.plan:
+        plan = _with_packs(plan, unfinished) if options.may_pack else replace(plan, seconds=probe(unfinished))
         options.console.print("\n".join(plan.lines()), highlight=False, soft_wrap=True)
         return True
     begin(options)
     for run in runs if options.fresh else ():
         start_anew(run)
     return False
+
+
+def _with_packs(plan: Plan, unfinished: Sequence[Study[Any]]) -> Plan:
+    """A plan that says what is trained as one, and how long all of it takes."""
+    from tuning.packs import packing_of
+
+    packing = packing_of(unfinished, plan.at_once)
+    packed = {study for members in packing.packs for study in members}
+    seconds = packing.seconds + probe([study for study in unfinished if study not in packed])
+    sizes = tuple(len(members) for members in packing.packs)
+    return replace(plan, seconds=seconds, packs=sizes, tight=packing.tight)
 
 
 def end(options: Options) -> None:

@@ -36,6 +36,13 @@ def test_only_what_fits_is_packed_and_every_process_has_something_to_do(always):
     assert found.seconds == pytest.approx(0.001 * 8 * 40)
 
 
+def test_no_pack_is_smaller_than_what_was_timed(monkeypatch):
+    monkeypatch.setattr(packs, "probe_packs", lambda *_: packs.Probe(4, 0.001, 4))
+    for count, sizes in {5: [5], 8: [4, 4], 9: [5, 4], 40: [4] * 10}.items():
+        found = packing_of([replace(TINY, seed=seed) for seed in range(count)], 2)
+        assert sorted(map(len, found.packs), reverse=True) == sizes
+
+
 def test_packs_that_memory_does_not_hold_are_split_and_said(always, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(packs, "most_in_memory", lambda *_: 3)
     found = packing_of([replace(TINY, seed=seed) for seed in range(12)], 2)

@@ -28,9 +28,9 @@ class Kept(Protocol):
         """What was drawn of it."""
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Trained(Generic[S]):
-    """A finished run in memory: the study, the model to look at, what was reported on the way.
+    """A finished run in memory: the study, the model to look at, what was reported on the way. No two are equal.
 
     Arguments:
         device: where the model is, and where it is measured and drawn.

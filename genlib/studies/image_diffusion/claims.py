@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,8 @@ COUNT = 250
 """Number of images behind each share."""
 GUIDANCE = 3.0
 """Weight of the prompt against the empty one, in the claims on guidance."""
+SCALES = (("half as strong", 0.5), ("a fifth weaker", 0.8), ("a quarter stronger", 1.25), ("twice as strong", 2.0))
+"""Wrong strengths of the noise that sampling starts from, in words and as multiples of the right one."""
 
 
 def metric(name: str, run: int = 0) -> Callable[[Compared], float]:
@@ -46,6 +49,7 @@ def _more(name: str, first: int, second: int) -> Callable[[Compared], float]:
     return lambda runs: metric(name, first)(runs) - metric(name, second)(runs)
 
 
+@lru_cache(maxsize=1 + len(SCALES))
 def _both_right(run: One, **fields: Any) -> float:
     """The share of prompted images whose class and colour are right, drawn with other evaluation fields."""
     study = replace(run.study, **fields)
@@ -61,6 +65,7 @@ class Guided(NamedTuple):
     recall: float
 
 
+@lru_cache(maxsize=2)
 def _guided(run: One, guidance: float = GUIDANCE) -> Guided:
     """Prompted images under guidance: the share that is right, and their recall of as many real ones."""
     study = replace(run.study, guidance=guidance)
@@ -76,6 +81,7 @@ def _lost(scale: float) -> Callable[[Compared], float]:
     return lambda runs: _both_right(runs[0]) - _both_right(runs[0], start_scale=scale)
 
 
+@lru_cache(maxsize=1)
 @torch.no_grad()
 def _seen(run: One) -> tuple[Tensor, Tensor]:
     """The images that are seen in the noise at each step, and their classes."""
@@ -125,8 +131,6 @@ def _worst_direct(runs: Compared) -> float:
 
 
 SHARE = "share of images"
-SCALES = (("half as strong", 0.5), ("a fifth weaker", 0.8), ("a quarter stronger", 1.25), ("twice as strong", 2.0))
-"""Wrong strengths of the noise that sampling starts from, in words and as multiples of the right one."""
 CLAIMS = (
     Claim(
         "Noise leaves step by step: the image that is seen in it nears the end",

@@ -249,6 +249,10 @@ PICTURES = {
     "VICReg, small, neighbours": ("near_and_far", "anomalies", "hubs"),
     "VICReg, small, no variance term": ("spectrum",),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
+    "ImageDiffusion, best": (
+        "prompted", "film.gif", "sampling_steps", "samplers", "guidance", "starting_noise", "indirect", "empty_prompt",
+        "nearest",
+    ),
 }
 
 
@@ -351,7 +355,8 @@ def fill_gallery(names: Iterable[str], family: Family, options: ResultOptions) -
         study = replace(family.rows[name], seed=family.seeds_of(name)[0])
         figures = Run(study, options.root).evaluation_folder(study) / "figures"
         for picture in PICTURES.get(name, ()):
-            shutil.copyfile(figures / f"{picture}.png", GALLERY / f"{study.title()}-{picture.replace('_', '-')}.png")
+            file = Path(picture if "." in picture else f"{picture}.png")
+            shutil.copyfile(figures / file, GALLERY / f"{study.title()}-{file}".replace("_", "-"))
 
 
 if __name__ == "__main__":

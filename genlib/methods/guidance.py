@@ -27,8 +27,11 @@ def guided(
     if guidance == 1.0 or no_class is None:
         return lambda x, t: model(x, t, y)
 
+    away = no_class if isinstance(no_class, Tensor) else torch.full_like(y, no_class)
+    if guidance == 0.0:
+        return lambda x, t: model(x, t, away)
+
     def both(x: Tensor, t: Tensor) -> Tensor:
-        away = no_class if isinstance(no_class, Tensor) else torch.full_like(y, no_class)
         free = model(x, t, away)
         return free + guidance * (model(x, t, y) - free)
 

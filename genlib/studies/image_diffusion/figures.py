@@ -26,7 +26,7 @@ STOPS = 10
 """Steps of the film that are shown side by side."""
 JUDGED, NAMED = 250, 100
 """Number of images behind a point of a curve, and behind a share that a row is named by, at most."""
-WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+WEIGHTS = (0.0, 1.0, 2.0, 3.0, 5.0)
 STEPS = (1, 2, 4, 9, 18)
 SCALES = (0.5, 0.8, 1.0, 1.25, 2.0)
 SAMPLERS: tuple[SamplerName, ...] = ("heun", "dpm2", "ddim", "ancestral")

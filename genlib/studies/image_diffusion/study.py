@@ -366,7 +366,8 @@ class ImageDiffusion(Study[ImageDenoiser]):
     def predictor(self, model: ImageDenoiser, tokens: Tensor, away: Tensor | None = None) -> NoisePredictor:
         """The noise predictor with prompts and guidance settled; `away` are prompts to be pushed away from."""
         no_class = (NOTHING if away is None else away) if self.text_dropout or away is not None else None
-        return guided(model, tokens, guidance=self.guidance, no_class=no_class)
+        pushed = no_class is not None and bool((tokens != no_class).any())  # else both sides say the same
+        return guided(model, tokens, guidance=self.guidance if pushed else 1.0, no_class=no_class)
 
     def first_noise(self, draws: Draws, count: int) -> Tensor:
         """What sampling starts from."""

@@ -250,7 +250,14 @@ PICTURES = {
     "VICReg, small, no variance term": ("spectrum",),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
     "ImageDiffusion, best": (
-        "prompted", "film.gif", "sampling_steps", "samplers", "guidance", "starting_noise", "indirect", "empty_prompt",
+        "prompted",
+        "film.gif",
+        "sampling_steps",
+        "samplers",
+        "guidance",
+        "starting_noise",
+        "indirect",
+        "empty_prompt",
         "nearest",
     ),
 }

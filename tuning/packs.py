@@ -25,7 +25,7 @@ from cluster.journal import read_rows
 from cluster.lease import ask_to_stop, exit_when_lapsed, wait_for_lapse
 from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
-from cluster.plan import TIGHT, memory_left
+from cluster.plan import TIGHT, Plan, memory_left, probe
 from cluster.run import Run
 from genlib import Diverged, Launch, Progress, Study
 from genlib.memory import memory_of
@@ -62,6 +62,12 @@ class Packing:
     def packs(self) -> list[tuple[Study[Any], ...]]:
         """All packs."""
         return [members for stage in self.stages for members in stage]
+
+    def planned(self, plan: Plan, studies: Sequence[Study[Any]]) -> Plan:
+        """A plan to train these studies, with what is trained as one, and how long all of it takes."""
+        packed = {study for members in self.packs for study in members}
+        seconds = self.seconds + probe([study for study in studies if study not in packed])
+        return replace(plan, seconds=seconds, packs=tuple(map(len, self.packs)), tight=self.tight)
 
 
 class Probe(NamedTuple):

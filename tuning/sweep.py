@@ -206,17 +206,13 @@ def plan(sweep: Sweep, placement: Placement) -> Plan:
     if placement.packs and placement.workers.most == 1 and sweep.stopping != "median" and beforehand:
         at_once = Plan(len(left), 1, placement.workers, have, 0.0).check().at_once
         packing = packing_of(left, at_once, device=placement.device)
-    packed = {study for members in packing.packs for study in members}
-    seconds = packing.seconds + probe([study for study in left if study not in packed])
-    if sweep.confirm:
-        seconds += probe(asked) * more * confirmed / len(asked)
+    confirming = probe(asked) * more * confirmed / len(asked) if sweep.confirm else 0.0
     runs = len(known) + more * confirmed
     needed = tuple(study.title() for study in needs_of(sweep.studies(), evaluated=sweep.evaluates))
     shared = Shared.of(asked)
-    sizes = tuple(len(members) for members in packing.packs)
-    return Plan(
-        runs, len(sweep.looks), placement.workers, have, seconds, needed, shared, len(done), sizes, packing.tight
-    ).check()  # fmt: skip
+    whole = Plan(runs, len(sweep.looks), placement.workers, have, 0.0, needed, shared, len(done)).check()
+    training = packing.planned(whole, left)
+    return replace(training, seconds=training.seconds + confirming)
 
 
 def check(sweep: Sweep, placement: Placement) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from cluster.mirror import refuse_unusable, start_mirror, trouble, ui_lines
 from cluster.needs import needs_of
-from cluster.plan import Plan, probe, refuse_too_large
+from cluster.plan import Plan, refuse_too_large
 from cluster.run import Run, start_anew
 from cluster.storage import open_storage, refuse_unusable_storage, storage_from
 from cluster.workers import Workers
 from experiments.command.console import print_lines
-from genlib import InputError, Launch, Study
+from genlib import InputError, Launch
 from genlib.training import known_device
 
 
@@ -103,6 +102,7 @@ def begin(options: Options) -> None:
 def only_planned(options: ManyOptions, runs: Sequence[Run]) -> bool:
     """For scripts of many runs: show the plan and return True; or begin, anew where wanted, and return False."""
     from cluster.session import available
+    from tuning.packs import Packing, packing_of
 
     options.check()
     studies = [run.study for run in runs]
@@ -114,24 +114,14 @@ def only_planned(options: ManyOptions, runs: Sequence[Run]) -> bool:
     done = len(runs) - len(unfinished)
     plan = Plan(len(runs), 1, options.group, available(), 0.0, needed, done=done).check()
     if options.plan:
-        plan = _with_packs(plan, unfinished) if options.may_pack else replace(plan, seconds=probe(unfinished))
+        packing = packing_of(unfinished, plan.at_once) if options.may_pack else Packing()
+        plan = packing.planned(plan, unfinished)
         options.console.print("\n".join(plan.lines()), highlight=False, soft_wrap=True)
         return True
     begin(options)
     for run in runs if options.fresh else ():
         start_anew(run)
     return False
-
-
-def _with_packs(plan: Plan, unfinished: Sequence[Study[Any]]) -> Plan:
-    """A plan that says what is trained as one, and how long all of it takes."""
-    from tuning.packs import packing_of
-
-    packing = packing_of(unfinished, plan.at_once)
-    packed = {study for members in packing.packs for study in members}
-    seconds = packing.seconds + probe([study for study in unfinished if study not in packed])
-    sizes = tuple(len(members) for members in packing.packs)
-    return replace(plan, seconds=seconds, packs=sizes, tight=packing.tight)
 
 
 def end(options: Options) -> None:

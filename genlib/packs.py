@@ -15,11 +15,9 @@ Random numbers come from a tape (`genlib.packing.tape`); a loss that draws other
 
 from __future__ import annotations
 
-import copy
 import operator
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -31,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from genlib.adam import Adam, AdamW
 from genlib.draws import Draws
 from genlib.errors import Diverged, InputError
+from genlib.packing.numbers import carried_numbers, with_numbers, without_what_differs
 from genlib.packing.rows import Optimiser, Rows, parameters_of, tensors_of
 from genlib.packing.tape import OtherTape, Tape
 from genlib.settings import carried_fields, evaluation_fields
@@ -173,8 +172,8 @@ class _Pack:
         others = [self._not_trained(state) for state in states]
         self._others = {f"model.{name}": torch.stack([one[name] for one in others]) for name in others[0]}
         self._optimiser = Optimiser(states, studies, self._rows)
-        self._carried = _carried_numbers(studies, self.launch.device)
-        self._study = _without_what_differs(studies)
+        self._carried = carried_numbers(studies, self.launch.device)
+        self._study = without_what_differs(studies)
         self._seeds = [study.seed for study in studies]
 
     def _not_trained(self, state: State) -> dict[str, Tensor]:
@@ -248,7 +247,7 @@ class _Pack:
     ) -> tuple[Tensors, Tensors]:
         assert self._tape is not None
         draws = self._tape.play(played, self._like)
-        self._objective.study = _with_numbers(self._study, carried)
+        self._objective.study = with_numbers(self._study, carried)
         loss = functional_call(self._objective, dict(zip(self._names, leaves, strict=True)) | others, (batch, draws))
         return loss.terms, loss.diagnostics
 
@@ -308,40 +307,3 @@ class _Due(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.logs or self.validates or self.ends
-
-
-def _carried_numbers(studies: list[Study[Any]], device: str) -> Tensors:
-    """The fields of the loss that differ from member to member, a value each."""
-    usual = {declared.name for declared in fields(Study)}
-    names = sorted(carried_fields(type(studies[0])) - usual)
-    values = {name: [getattr(study, name) for study in studies] for name in names}
-    return {name: torch.tensor(found, device=device) for name, found in values.items() if len(set(found)) > 1}
-
-
-class _Differs:
-    """The value of a field in which members differ, and which their loss cannot be given: what uses it fails."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __str__(self) -> str:
-        raise InputError(f"the loss reads '{self._name}', in which members of a pack differ: say packs = False.")
-
-    __repr__ = __str__
-
-
-def _without_what_differs(studies: list[Study[Any]]) -> Study[Any]:
-    """The first study, but for the fields of optimisation in which they differ: a loss that reads them cannot pack."""
-    names = {declared.name for declared in fields(Study)} & carried_fields(type(studies[0]))
-    differing = [name for name in names if len({getattr(study, name) for study in studies}) > 1]
-    return _with_numbers(studies[0], {name: _Differs(name) for name in differing})
-
-
-def _with_numbers(study: Study[Any], numbers: Mapping[str, Any]) -> Study[Any]:
-    """A study whose fields hold other things, tensors above all, which its loss then computes with."""
-    if not numbers:
-        return study
-    changed = copy.copy(study)
-    for name, value in numbers.items():
-        object.__setattr__(changed, name, value)
-    return changed

@@ -1,1 +1,1 @@
-"""The parts of a pack: rows of weights under one optimiser, and random numbers on a tape."""
+"""The parts of a pack: rows of weights under one optimiser, random numbers on a tape, what members differ in."""

@@ -13,7 +13,12 @@ Settled = Callable[[Tensor, Tensor], Tensor]
 
 
 def guided(
-    model: nn.Module, y: Int[Tensor, "n ..."] | None, *, guidance: float = 1.0, no_class: int | Tensor | None = None
+    model: nn.Module,
+    y: Int[Tensor, "n ..."] | None,
+    *,
+    guidance: float = 1.0,
+    no_class: int | Tensor | None = None,
+    between: tuple[float, float] | None = None,
 ) -> Settled:
     """f(x, t) = f(∅) + w·(f(y) − f(∅)); at w = 1 the conditional model alone, without a class the model as it is.
 
@@ -21,6 +26,8 @@ def guided(
         model: answers (x, t) or (x, t, y).
         no_class: the label that stands for no class, in models trained with label dropout (Ho & Salimans, 2022); or
             labels to be pushed away from, one for every row.
+        between: the lowest and the highest t at which guidance acts, outside of which w is 1 and costs nothing
+            (Kynkäänniemi et al., 2024: early on guidance costs diversity, and late it changes nothing).
     """
     if y is None:
         return lambda x, t: model(x, t)
@@ -28,11 +35,16 @@ def guided(
         return lambda x, t: model(x, t, y)
 
     away = no_class if isinstance(no_class, Tensor) else torch.full_like(y, no_class)
-    if guidance == 0.0:
+    if guidance == 0.0 and between is None:
         return lambda x, t: model(x, t, away)
+    lowest, highest = between or (-torch.inf, torch.inf)
 
     def both(x: Tensor, t: Tensor) -> Tensor:
+        own = model(x, t, y)
+        inside = (t >= lowest) & (t <= highest)
+        if not inside.any():
+            return own
         free = model(x, t, away)
-        return free + guidance * (model(x, t, y) - free)
+        return torch.where(inside.reshape(*inside.shape, *[1] * (x.ndim - t.ndim)), free + guidance * (own - free), own)
 
     return both

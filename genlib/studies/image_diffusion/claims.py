@@ -35,6 +35,10 @@ COUNT = 250
 """Number of images behind each share."""
 GUIDANCE = 3.0
 """Weight of the prompt against the empty one, in the claims on guidance."""
+EVERYWHERE = (0.0, 1_000.0)
+"""All levels of noise."""
+MIDDLE = (1.0, 10.0)
+"""Levels of noise at which a digit takes its form."""
 SCALES = (("half as strong", 0.5), ("a fifth weaker", 0.8), ("a quarter stronger", 1.25), ("twice as strong", 2.0))
 """Wrong strengths of the noise that sampling starts from, in words and as multiples of the right one."""
 
@@ -65,10 +69,10 @@ class Guided(NamedTuple):
     recall: float
 
 
-@lru_cache(maxsize=2)
-def _guided(run: One, guidance: float = GUIDANCE) -> Guided:
+@lru_cache(maxsize=3)
+def _guided(run: One, guidance: float = GUIDANCE, levels: tuple[float, float] = EVERYWHERE) -> Guided:
     """Prompted images under guidance: the share that is right, and their recall of as many real ones."""
-    study = replace(run.study, guidance=guidance)
+    study = replace(run.study, guidance=guidance, guidance_from=levels[0], guidance_to=levels[1])
     judge, draws = study.judge(), study.draws("claims/guidance")
     tokens, asked = study.prompts(COUNT, draws)
     x = study.generate(run.model, tokens, draws.fork("images"))
@@ -224,5 +228,11 @@ CLAIMS = (
         lambda runs: _guided(runs[0], 1.0).recall - _guided(runs[0]).recall,
         f"recall with guidance 1 − with {GUIDANCE:g}, of {COUNT} images",
         margin=0.05,
+    ),
+    Claim(
+        "... less of it where it acts on middling noise alone",
+        (SMALL,),
+        lambda runs: _guided(runs[0], levels=MIDDLE).recall - _guided(runs[0]).recall,
+        f"recall with guidance {GUIDANCE:g} at noise of {MIDDLE[0]:g} to {MIDDLE[1]:g} − at all noise, of {COUNT} images",
     ),
 )

@@ -87,7 +87,9 @@ def _guidance(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Draw
     """What guidance buys, and what it pays with."""
     weights = WEIGHTS if study.text_dropout else (1.0,)
     looks = [replace(study, guidance=weight) for weight in weights]
-    return _curves(looks, model, judge, np.array(weights), label="guidance (weight of the prompt)")
+    within = study.guidance_from > study.sigmas()[-2] or study.guidance_to < study.sigmas()[0]
+    where = f" at noise of {study.guidance_from:g} to {study.guidance_to:g}" if within else ""
+    return _curves(looks, model, judge, np.array(weights), label=f"guidance (weight of the prompt){where}")
 
 
 def _sampling_steps(study: ImageDiffusion, model: ImageDenoiser, judge: Judge) -> Drawing:

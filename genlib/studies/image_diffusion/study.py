@@ -119,6 +119,10 @@ class ImageDiffusion(Study[ImageDenoiser]):
     """Number of steps from noise to image."""
     guidance: float = setting(1.0, low=0, evaluation=True)
     """Weight of the prompt against the empty one (classifier-free guidance); needs text_dropout unless it is 1."""
+    guidance_from: float = setting(0.0, low=0, evaluation=True)
+    """Lowest level of noise at which guidance acts; details that are settled later follow the prompt by themselves."""
+    guidance_to: float = setting(1_000.0, above=0, evaluation=True)
+    """Highest level of noise at which guidance acts; pushed from the first step on, images become alike."""
     start_scale: float = setting(1.0, above=0, evaluation=True)
     """Standard deviation of the noise that sampling starts from, as a multiple of the right one."""
 
@@ -129,7 +133,9 @@ class ImageDiffusion(Study[ImageDenoiser]):
             "blocks": 1,
             "lean": True,
             "muon_rate": 0.02,
-            "guidance": 2.5,
+            "guidance": 4.0,
+            "guidance_from": 1.0,
+            "guidance_to": 10.0,
             "steps": 6_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
@@ -141,7 +147,9 @@ class ImageDiffusion(Study[ImageDenoiser]):
             "blocks": 1,
             "lean": True,
             "muon_rate": 0.02,
-            "guidance": 2.5,
+            "guidance": 4.0,
+            "guidance_from": 1.0,
+            "guidance_to": 10.0,
             "steps": 10_000,
             "batch_size": 64,
             "learning_rate": 1e-3,
@@ -182,6 +190,11 @@ class ImageDiffusion(Study[ImageDenoiser]):
             raise InputError(
                 f"ImageDiffusion.guidance: got {self.guidance:g}, which compares a prompt with the empty one; use 1, "
                 "or train with text_dropout above 0."
+            )
+        if self.guidance_from >= self.guidance_to:
+            raise InputError(
+                f"ImageDiffusion.guidance_from: got {self.guidance_from:g}; allowed are levels of noise below "
+                f"guidance_to, which is {self.guidance_to:g}."
             )
         if self.size % self.patch:
             raise InputError(
@@ -367,7 +380,9 @@ class ImageDiffusion(Study[ImageDenoiser]):
         """The noise predictor with prompts and guidance settled; `away` are prompts to be pushed away from."""
         no_class = (NOTHING if away is None else away) if self.text_dropout or away is not None else None
         pushed = no_class is not None and bool((tokens != no_class).any())  # else both sides say the same
-        return guided(model, tokens, guidance=self.guidance if pushed else 1.0, no_class=no_class)
+        guidance = self.guidance if pushed else 1.0
+        between = (self.guidance_from, self.guidance_to)
+        return guided(model, tokens, guidance=guidance, no_class=no_class, between=between)
 
     def first_noise(self, draws: Draws, count: int) -> Tensor:
         """What sampling starts from."""

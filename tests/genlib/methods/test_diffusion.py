@@ -222,6 +222,24 @@ def test_guidance_extrapolates_between_with_and_without_the_class():
     assert torch.equal(guided(model, y)(x, sigma), with_class)
 
 
+def test_guidance_acts_between_levels_of_noise_alone_and_costs_nothing_outside():
+    study = PointDiffusion.preset("tiny", classes=5, label_dropout=0.1)
+    model, x, y = study.model(), torch.randn(4, 2), torch.tensor([0, 1, 2, 3])
+    asked = []
+    model.register_forward_hook(lambda *given: asked.append(given))
+    between = guided(model, y, guidance=3.0, no_class=5, between=(0.1, 0.5))
+    everywhere = guided(model, y, guidance=3.0, no_class=5)
+    for level, acts in ((0.05, False), (0.1, True), (0.5, True), (0.6, False)):
+        sigma = torch.tensor(level)
+        wanted = everywhere(x, sigma) if acts else model(x, sigma, y)
+        asked.clear()
+        assert torch.equal(between(x, sigma), wanted)
+        assert len(asked) == 1 + acts
+    mixed = torch.tensor([0.05, 0.2, 0.5, 0.9])
+    rows = torch.tensor([False, True, True, False]).unsqueeze(1)
+    assert torch.equal(between(x, mixed), torch.where(rows, everywhere(x, mixed), model(x, mixed, y)))
+
+
 @pytest.fixture(scope="module")
 def learned():
     """A small network trained for a few seconds: good enough to be held against the truth."""

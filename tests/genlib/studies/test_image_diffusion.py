@@ -56,6 +56,9 @@ def test_prompts_count_and_the_empty_one_is_the_model_without_text(trained):
     told = model(x, sigma, tokens)
     pushed = replace(TINY, guidance=2.0).predictor(model, tokens)(x, sigma)
     torch.testing.assert_close(pushed, 2 * told - free)
+    early = replace(TINY, guidance=2.0, guidance_from=2.0).predictor(model, tokens)
+    assert torch.equal(early(x, sigma), told)
+    assert not torch.equal(early(x, 2 * sigma), model(x, 2 * sigma, tokens))
     away = replace(TINY, guidance=2.0).predictor(model, tokens, tokens.flip(0))(x, sigma)
     torch.testing.assert_close(away, 2 * told - model(x, sigma, tokens.flip(0)))
 
@@ -182,3 +185,8 @@ def test_photographs_have_a_judge_of_their_own():
 def test_guidance_needs_the_empty_prompt():
     with pytest.raises(InputError, match="train with text_dropout above 0"):
         replace(TINY, text_dropout=0.0, guidance=2.0)
+
+
+def test_guidance_acts_at_levels_of_noise_that_exist():
+    with pytest.raises(InputError, match="guidance_from: got 10; allowed are levels of noise below guidance_to"):
+        replace(TINY, guidance_from=10.0, guidance_to=10.0)

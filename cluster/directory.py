@@ -15,7 +15,7 @@ that the process was handed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from cluster.evaluations import KeptEvaluations
 from cluster.files import Damaged, numbers, read_json
 from cluster.journal import read_history
-from cluster.lease import is_alive
+from cluster.lease import are_silent, is_alive, refuse_held
 from cluster.record import rebuild
 from cluster.storage import find_run, storage_from
 from genlib import InputError, Study, Trained
@@ -35,6 +35,8 @@ from genlib.own import adopt
 
 DRIVER = "driver"
 """Folder in a run's directory: the lease of the process that drives the run's workers, where it has several."""
+WORDLESS = "it ended without a word"
+"""What is said of a run that was killed at once."""
 
 
 class Result(NamedTuple):
@@ -58,6 +60,12 @@ def has_writer(path: Path) -> bool:
     return is_alive(path / "lease") or is_alive(path / DRIVER)
 
 
+def refuse_written(path: Path) -> None:
+    """Raise where a living process writes the run, or drives workers that do."""
+    for folder in ("lease", DRIVER):
+        refuse_held(path / folder)
+
+
 def read_result(path: Path) -> Result:
     """How a run directory stands. Without a result and without a living writer it was killed."""
     if not (path / "study.json").exists():
@@ -71,11 +79,20 @@ def read_result(path: Path) -> Result:
     try:
         record = read_json(path / "result.json")
     except FileNotFoundError:
-        return Result(path.name, path, "KILLED", {}, "it ended without a word")
+        return Result(path.name, path, "KILLED", {}, WORDLESS)
     except Damaged as error:
         return Result(path.name, path, "KILLED", {}, str(error))
     metrics, early = numbers(record["metrics"]), record.get("stopped_early")
     return Result(path.name, path, record["status"], metrics, record["message"], early)
+
+
+def read_results(paths: Iterable[Path]) -> dict[Path, Result]:
+    """How run directories stand, those that are written on other machines after watching for a few seconds."""
+    results = {path: read_result(path) for path in paths}
+    running = [path for path, result in results.items() if result.status == "RUNNING"]
+    silent = are_silent([path / place for path in running for place in ("lease", DRIVER)])
+    dead = [path for path in running if silent >= {path / "lease", path / DRIVER}]
+    return results | {path: results[path]._replace(status="KILLED", message=WORDLESS) for path in dead}
 
 
 def open_study(path: str | Path) -> Study[Any]:

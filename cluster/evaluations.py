@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +111,12 @@ def _rows(table: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
-def evaluate(trained: Trained[Any], folder: Path, *, figures: bool) -> dict[str, float]:
-    """Measure, draw if asked to, and write; returns the metrics. What is whole already is kept."""
+def evaluate(trained: Trained[Any], folder: Path, *, figures: bool, check: Callable[[], None]) -> dict[str, float]:
+    """Measure, draw if asked to, and write; returns the metrics. What is whole already is kept.
+
+    Arguments:
+        check: raises where this process may not write any more; asked right before anything is replaced.
+    """
     known = read_evaluation(folder)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     with storage_failures(folder):
@@ -123,6 +129,7 @@ def evaluate(trained: Trained[Any], folder: Path, *, figures: bool) -> dict[str,
             if figures:
                 _draw(trained, aside / "figures")
             _seal(aside, figures)
+            check()
             if folder.exists():
                 shutil.rmtree(folder)
             os.rename(aside, folder)
@@ -146,7 +153,8 @@ def _measure(trained: Trained[Any], folder: Path) -> dict[str, float]:
     speed = dict(zip(SPEED, (trained.cpu_seconds, rate), strict=True))
     fields = looks_of(trained.study)
     needs = places(trained.study.evaluation_needs())
-    write_json(folder / "metrics.json", {"metrics": metrics | speed, "fields": fields, "needs": needs})
+    content = {"metrics": metrics | speed, "fields": fields, "needs": needs, "measured": time.time()}
+    write_json(folder / "metrics.json", content)
     return metrics | speed
 
 

@@ -1,11 +1,19 @@
 """Who writes here: one process at a time, known by an epoch that only rises.
 
-    lease/00000003.json    epoch 3: host, pid, when it started; the file's age is the heartbeat
+    lease/00000003.json    epoch 3: who holds it, and for which driver; touching the file is the heartbeat
 
 A lease is claimed by creating the file of the next epoch, which only one process can do. Its holder touches its own
-file every two seconds; one that finds a newer epoch than its own has been fenced and must not write any more. A lease
-has lapsed when its process is gone (same machine) or when its file has not been touched for twenty seconds (another
-machine).
+file every two seconds; one that finds a newer epoch than its own, or its own file gone, has been fenced and must not
+write any more.
+
+Whether a holder lives is judged without trusting names or clocks. One of this place (the same boot of the same machine,
+the same namespace of process ids) lives while its process does. Of any other only silence counts: it is dead when its
+file has not changed during twenty seconds of the reader's own watching. A living holder can be robbed by its driver
+alone: leases carry the epochs of the drivers they were claimed for, and an older driver than the last one gets nothing.
+
+A fenced holder that slept right between its last look and a write may still touch: its own segment of a journal, which
+readers cut at the next one's beginning; a checkpoint, whose bits are those that the next one computes; a half-made
+folder, which nobody reads.
 """
 
 from __future__ import annotations
@@ -13,22 +21,29 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
-from cluster.files import create
+from cluster.files import StorageFailed, create
 from genlib import InputError
 
 BEAT, LAPSE = 2.0, 20.0
-"""Seconds between heartbeats, and seconds without one after which a lease on another machine has lapsed."""
+"""Seconds between heartbeats, and seconds of silence after which a holder of another place is dead."""
+GLANCE = 5.0
+"""Seconds of silence after which a mere look takes a holder of another place for dead."""
 LOOK = 0.2
 """Seconds between looks whether the holder is asked to stop."""
+
+Drivers = Mapping[str, int]
+"""For whom a lease is claimed: the epochs of its drivers, by what they drive."""
 
 
 class Held(InputError):
@@ -42,34 +57,57 @@ class Fenced(RuntimeError):
 class Lease:
     """The right to write in a folder."""
 
-    def __init__(self, folder: Path, epoch: int) -> None:
-        self.folder, self.epoch = folder, epoch
+    def __init__(self, folder: Path, epoch: int, drivers: Drivers | None = None) -> None:
+        self.folder, self.epoch, self.drivers = folder, epoch, dict(drivers or {})
         self.path = _path(folder, epoch)
         self._asked, self._looked = False, 0.0
 
     @classmethod
-    def claim(cls, folder: Path, *, force: bool = False) -> Lease:
+    def claim(cls, folder: Path, *, drivers: Drivers | None = None, force: bool = False, anyhow: bool = False) -> Lease:
         """Take the lease of a folder; raises `Held` while another living process has it.
 
         Arguments:
-            force: take it from a living process, which is thereby fenced.
+            drivers: for whom; raises `Fenced` where it was last claimed for a newer one of them.
+            force: take it from a living process too, where that one claimed it for the same or an older driver.
+            anyhow: take it from a living process whoever that is.
         """
-        newest = newest_epoch(folder)
-        if newest and not force:
+        drivers = drivers or {}
+        newest, last = _last(folder)
+        known = last.get("drivers") or {}
+        shared = drivers.keys() & known.keys()
+        if any(known[name] > drivers[name] for name in shared):
+            raise Fenced(f"a newer driver has taken over {folder}: this one stops without writing any more.")
+        if newest and not anyhow and not (force and shared):
             refuse_held(folder)
-        lease = cls(folder, newest + 1)
-        holder = {"epoch": lease.epoch, "host": socket.gethostname(), "pid": os.getpid(), "started": _started()}
-        if not create(lease.path, json.dumps(holder).encode()) or newest_epoch(folder) != lease.epoch:
+        lease = cls(folder, newest + 1, drivers)
+        if not create(lease.path, json.dumps(lease._described()).encode()) or newest_epoch(folder) != lease.epoch:
             raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
         for old in range(max(1, newest - 8), lease.epoch):
             _path(folder, old).unlink(missing_ok=True)
             _path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
         return lease
 
+    def _described(self) -> dict[str, Any]:
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _started(os.getpid())}
+        return {"epoch": self.epoch, "drivers": self.drivers, **holder}
+
     def check(self) -> None:
-        """Raise `Fenced` where a newer epoch exists."""
-        if not self.path.exists() or _path(self.folder, self.epoch + 1).exists():
+        """Raise `Fenced` where another process has taken over, `StorageFailed` where the folder is away."""
+        if self._is_taken():
             raise Fenced(f"another process has taken over {self.folder}: this one stops without writing any more.")
+
+    def _is_taken(self) -> bool:
+        try:
+            with open(self.path, "rb"):  # opening asks the server, where a look may be answered by a cache
+                return _path(self.folder, self.epoch + 1).exists()
+        except FileNotFoundError:
+            if self.folder.is_dir():
+                return True
+            raise StorageFailed(
+                f"{self.folder} is not there: if its storage is away, bring it back and give the same command again."
+            ) from None
+        except OSError as error:
+            raise StorageFailed(f"the storage does not answer at {self.folder} ({error.strerror}).") from error
 
     def is_asked_to_stop(self) -> bool:
         """Whether somebody has asked the holder to stop; looked up now and then, so it costs nothing to ask."""
@@ -78,65 +116,87 @@ class Lease:
             self._asked = self.path.with_suffix(".stop").exists()
         return self._asked
 
-    def keep(self, every_beat: Callable[[], None] | None = None) -> None:
-        """Keep the heart beating, in a thread, until `release`; `every_beat` is called at each beat."""
-        _HEART.add(self.path, every_beat)
+    def keep(self, every_beat: Callable[[], None] | None = None, *, fenced: Callable[[], None] | None = None) -> None:
+        """Keep the heart beating, in a thread, until `release`.
+
+        Arguments:
+            every_beat: called at each beat.
+            fenced: called once another process has taken over.
+        """
+        _HEART.add(_Beating(self, every_beat, fenced))
 
     def release(self) -> None:
         """Stop the heart and say that nobody writes here any more; the epoch stays used."""
-        _HEART.remove(self.path)
-        if not self.path.exists() or _path(self.folder, self.epoch + 1).exists():
-            return
+        _HEART.remove(self)
         aside = self.path.with_suffix(".released")
-        try:
-            aside.write_text(json.dumps({"epoch": self.epoch, "released": time.time()}))
-            os.replace(aside, self.path)
-        except OSError:  # a full disk: the lease lapses by itself when this process ends
-            aside.unlink(missing_ok=True)
+        with suppress(StorageFailed):  # then it lapses by itself when this process ends, as it does on a full disk
+            if self._is_taken():
+                return
+            try:
+                said = {"epoch": self.epoch, "drivers": self.drivers, "released": time.time()}
+                aside.write_text(json.dumps(said))
+                os.replace(aside, self.path)
+            except OSError:
+                with suppress(OSError):
+                    aside.unlink(missing_ok=True)
+
+
+class _Beating(NamedTuple):
+    lease: Lease
+    every_beat: Callable[[], None] | None
+    fenced: Callable[[], None] | None
 
 
 class _Heart:
     """One thread that touches the files of all leases that this process keeps."""
 
     def __init__(self) -> None:
-        self._beats: dict[Path, Callable[[], None] | None] = {}
+        self._beating: dict[Lease, _Beating] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, path: Path, every_beat: Callable[[], None] | None) -> None:
-        """Touch a file at every beat."""
+    def add(self, beating: _Beating) -> None:
+        """Touch a lease's file at every beat."""
         with self._lock:
-            self._beats[path] = every_beat
+            self._beating[beating.lease] = beating
             if self._thread is None or not self._thread.is_alive():  # nor is it after a fork
                 self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
                 self._thread.start()
 
-    def remove(self, path: Path) -> None:
-        """Touch a file no more: once this returns, it is not touched."""
+    def remove(self, lease: Lease) -> None:
+        """Touch its file no more: once this returns, it is not touched."""
         with self._lock:
-            self._beats.pop(path, None)
+            self._beating.pop(lease, None)
 
     def _run(self) -> None:
         while True:
             time.sleep(BEAT)
             with self._lock:
-                for path, every_beat in list(self._beats.items()):
-                    self._beat(path, every_beat)
-                if not self._beats:
+                taken = [one for one in list(self._beating.values()) if not self._beat(one)]
+                for one in taken:
+                    del self._beating[one.lease]
+                ends = not self._beating
+                if ends:
                     self._thread = None
-                    return
+            for one in taken:
+                if one.fenced:
+                    one.fenced()
+            if ends:
+                return
 
-    def _beat(self, path: Path, every_beat: Callable[[], None] | None) -> None:
+    def _beat(self, one: _Beating) -> bool:
+        """Beat once; False where the lease has been taken. A storage that is away may come back."""
         try:
-            os.utime(path)
-        except FileNotFoundError:
-            del self._beats[path]  # fenced, or the folder is gone: the writer will notice when it writes
-            return
-        except OSError:
-            return  # a storage that fails for a moment
-        if every_beat:
+            one.lease.check()
+            os.utime(one.lease.path)
+        except Fenced:
+            return False
+        except (OSError, StorageFailed):
+            return True
+        if one.every_beat:
             with suppress(Exception):  # what is done along must not stop the heart
-                every_beat()
+                one.every_beat()
+        return True
 
 
 _HEART = _Heart()
@@ -148,13 +208,24 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def refuse_held(folder: Path) -> None:
-    """Raise `Held` while a living process other than this one holds the folder's lease."""
-    holder = read_holder(folder)
-    if holder is not None and holder["alive"] and not _is_this_process(holder):
-        raise Held(
-            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is writing to {folder}: "
-            "wait for it, or end it, then give the same command again."
-        )
+    """Raise `Held` while a living process other than this one holds the lease; one of another place is watched."""
+    began, said = time.monotonic(), False
+    while True:
+        epoch, holder = _last(folder)
+        if not _holds(holder) or _is_this_process(holder) or not _lives(folder, epoch, holder):
+            return
+        if _is_here(holder) or _WATCHED[folder].beats:
+            raise Held(
+                f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is writing to {folder}: "
+                "wait for it, or end it, then give the same command again."
+            )
+        if not said and time.monotonic() - began > GLANCE:
+            said = True
+            sys.stderr.write(
+                f"process {holder.get('pid', '?')} on {holder.get('host', '?')} was writing to {folder}: "
+                f"watching for {LAPSE:.0f} seconds whether it still does.\n"
+            )
+        time.sleep(LOOK)
 
 
 def wait_for_lapse(folder: Path, *, seconds: float = float("inf")) -> None:
@@ -174,26 +245,9 @@ def newest_epoch(folder: Path) -> int:
 
 
 def read_holder(folder: Path) -> dict[str, Any] | None:
-    """The newest lease's host and pid, and whether that process still lives; None where nobody holds it."""
-    for _ in range(3):  # it may be replaced between the look and the reading
-        epoch = newest_epoch(folder)
-        path = _path(folder, epoch)
-        try:
-            age = time.time() - path.stat().st_mtime
-            text = path.read_text(errors="replace")
-            break
-        except OSError:
-            continue
-    else:
-        return None
-    try:
-        holder = dict(json.loads(text))
-    except (ValueError, TypeError):
-        holder = {"epoch": epoch}  # unreadable: judge by its age alone
-    if "released" in holder:
-        return None
-    here = holder.get("host") == socket.gethostname()
-    return {**holder, "alive": _lives(holder) if here else age < LAPSE}
+    """What the newest lease says of its holder; None where nobody holds it."""
+    _, holder = _last(folder)
+    return holder if _holds(holder) else None
 
 
 def is_held_here(folder: Path) -> bool:
@@ -203,22 +257,44 @@ def is_held_here(folder: Path) -> bool:
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether a living process writes to the folder."""
-    holder = read_holder(folder)
-    return holder is not None and bool(holder["alive"])
+    """Whether a living process writes to the folder. One of another place counts as alive until its silence is sure."""
+    epoch, holder = _last(folder)
+    return _holds(holder) and _lives(folder, epoch, holder)
+
+
+def are_silent(folders: Collection[Path], *, seconds: float = GLANCE) -> set[Path]:
+    """Which folders' holders are dead, after a look: those of other places are watched together for some seconds."""
+    began = time.monotonic()
+    left = {folder for folder in folders if is_alive(folder) and not _is_here(read_holder(folder) or {})}
+    while left and time.monotonic() - began < seconds:
+        time.sleep(LOOK)
+        left = {folder for folder in left if is_alive(folder) and not _WATCHED[folder].beats}
+    return left | {folder for folder in folders if not is_alive(folder)}
 
 
 @contextmanager
 def exit_when_lapsed(folder: Path, epoch: int) -> Iterator[None]:
     """While the block runs, end this process once its driver's lease, of this epoch, has lapsed or been taken over."""
-    ended = threading.Event()
+    ended, answered = threading.Event(), time.monotonic()
+
+    def look() -> None:
+        nonlocal answered
+        try:
+            newest, alive = newest_epoch(folder), is_alive(folder)
+        except OSError:
+            newest, alive = 0, False
+        if newest:
+            answered = time.monotonic()
+            if newest != epoch or not alive:
+                os._exit(3)
+        elif time.monotonic() - answered > LAPSE:  # a storage that is away for a moment comes back
+            os._exit(3)
 
     def watch() -> None:
         while not ended.wait(BEAT):
-            with suppress(OSError):  # a storage that fails for a moment
-                if newest_epoch(folder) != epoch or not is_alive(folder):
-                    os._exit(3)
+            look()
 
+    look()
     threading.Thread(target=watch, name=f"driver {folder}", daemon=True).start()
     try:
         yield
@@ -226,24 +302,107 @@ def exit_when_lapsed(folder: Path, epoch: int) -> Iterator[None]:
         ended.set()
 
 
+def leave_at_once(folder: Path) -> Callable[[], None]:
+    """What a driver does that finds itself taken over: it says so and ends, and what it drives ends by itself."""
+
+    def leave() -> None:
+        sys.stderr.write(f"\nanother process has taken over {folder}: this one has ended without writing any more.\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    return leave
+
+
+# -- who lives ---------------------------------------------------------------------------------------------------------
+
+
+class _Watched(NamedTuple):
+    """A holder of another place, as this process sees it."""
+
+    sign: tuple[int, ...]
+    """What changes with every heartbeat."""
+    since: float
+    """When the sign was first seen, by this process's own clock."""
+    beats: bool
+    """Whether the sign has changed under this process's eyes."""
+
+
+_WATCHED: dict[Path, _Watched] = {}
+
+
+def _last(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The newest epoch and what its file says; nothing where there is none."""
+    epoch = 0
+    for _ in range(3):  # it may be replaced between the look and the reading
+        epoch = newest_epoch(folder)
+        try:
+            text = _path(folder, epoch).read_text(errors="replace")
+            break
+        except OSError:
+            continue
+    else:
+        return epoch, {}
+    try:
+        return epoch, dict(json.loads(text))
+    except (ValueError, TypeError):
+        return epoch, {"epoch": epoch}  # unreadable: only silence counts
+
+
+def _holds(holder: Mapping[str, Any]) -> bool:
+    return bool(holder) and "released" not in holder
+
+
+def _lives(folder: Path, epoch: int, holder: Mapping[str, Any]) -> bool:
+    if _is_here(holder):
+        return _started(int(holder["pid"])) == holder["started"]
+    try:
+        with open(
+            _path(folder, epoch), "rb"
+        ) as file:  # opening asks the server, where a look may be answered by a cache
+            stat = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return False  # taken over or gone, at this moment
+    sign, now, before = (epoch, stat.st_mtime_ns, stat.st_ino), time.monotonic(), _WATCHED.get(folder)
+    if before is None or before.sign != sign:
+        _WATCHED[folder] = _Watched(sign, now, beats=before is not None and before.sign[0] == epoch)
+        return True
+    return now - before.since <= LAPSE
+
+
+def _is_here(holder: Mapping[str, Any]) -> bool:
+    """Whether a holder's process id means something here."""
+    return _place() is not None and holder.get("place") == _place()
+
+
+def _is_this_process(holder: Mapping[str, Any]) -> bool:
+    return _is_here(holder) and holder["pid"] == os.getpid() and holder["started"] == _started(os.getpid())
+
+
+@cache
+def _place() -> str | None:
+    """The boot of this machine and the namespace of its process ids; None where that cannot be told."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return None if Path("/proc").exists() else f"{socket.gethostname()} {psutil.boot_time():.0f}"  # macOS
+
+
+def _started(pid: int) -> float | None:
+    """When a process started, by a clock that nobody sets; None where there is none, or only its corpse."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if words[0] in "ZX" else float(words[19])
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+    except (OSError, IndexError, ValueError):
+        return None
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
 def _path(folder: Path, epoch: int) -> Path:
     return folder / f"{epoch:08d}.json"
-
-
-def _lives(holder: dict[str, Any]) -> bool:
-    try:
-        process = psutil.Process(int(holder["pid"]))
-        same = abs(process.create_time() - float(holder["started"])) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, KeyError, ValueError):
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _is_this_process(holder: dict[str, Any]) -> bool:
-    return bool(holder.get("pid") == os.getpid() and holder.get("host") == socket.gethostname())
-
-
-def _started() -> float:
-    return float(psutil.Process().create_time())

@@ -18,20 +18,22 @@ from typing import Any
 
 import genlib
 from cluster.courses import sign_in
-from cluster.directory import DRIVER, Result, has_writer, read_result
+from cluster.directory import DRIVER, Result, read_result, refuse_written
 from cluster.evaluations import evaluate, evaluation_key, looks_of, read_evaluation
 from cluster.files import (
     Damaged,
     RunFailed,
     Stopped,
     StorageFailed,
+    file_sha256,
     read_json,
+    replace,
     set_aside,
     storage_failures,
     write_json,
 )
 from cluster.journal import Journal, read_history, read_rows
-from cluster.lease import Fenced, Lease, refuse_held
+from cluster.lease import Drivers, Fenced, Lease, refuse_held
 from cluster.record import keep_record, note_changed_file, rebuild
 from cluster.secrets import refuse_secrets, scrubbed
 from cluster.states import Origin, States
@@ -51,7 +53,8 @@ class Run:
     Arguments:
         sweep: the sweep that the run belongs to; a run of no sweep is filed under its study.
         origin: the run whose state this one starts from; part of what it is, so of its key.
-        taking_over: claim it from a living process too. Only for one who knows that process to be an orphan.
+        drivers: for whom it is done, as its lease says.
+        taking_over: claim it from a living process too, one of the same or an older driver: that process is an orphan.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class Run:
         *,
         sweep: str | None = None,
         origin: Origin | None = None,
+        drivers: Drivers | None = None,
         taking_over: bool = False,
     ) -> None:
         adopt(type(study))
         refuse_secrets(study)
         self.study, self.storage = study, Path(storage).absolute()
-        self.sweep, self.origin, self.taking_over = sweep, origin, taking_over
+        self.sweep, self.origin = sweep, origin
+        self.drivers, self.taking_over = dict(drivers or {}), taking_over
         self.key = study.key()
         if origin:
             self.key = hashlib.sha256(f"{self.key} from {origin.key} at {origin.step}".encode()).hexdigest()[:12]
@@ -132,7 +137,12 @@ class Run:
         evaluations = [read_evaluation(self.evaluation_folder(look), figures=figures) for look in looks]
         if not all(map(is_whole, checkpoints(self.path / "checkpoints"))):
             return None
-        return None if None in evaluations else [metrics for metrics in evaluations if metrics is not None]
+        if None in evaluations:
+            return None
+        default = self.path / "evaluations" / str(read_json(self.path / "result.json").get("evaluation"))
+        if read_evaluation(default) is not None:
+            self._copy_samples(default)
+        return [metrics for metrics in evaluations if metrics is not None]
 
     def train(
         self, launch: Launch | None = None, listener: Listener | None = None, *, any_device: bool = False
@@ -171,12 +181,18 @@ class Run:
         metrics = read_evaluation(folder, figures=figures)
         with self.claimed():
             if metrics is None:
-                metrics = evaluate(trained, folder, figures=figures)
+                metrics = evaluate(trained, folder, figures=figures, check=self.lease.check)
             if folder.name == self._default_evaluation():
-                with storage_failures(self.path):
-                    shutil.copyfile(folder / "samples.npz", self.path / "samples.npz")
+                self._copy_samples(folder)
                 self._write_result("FINISHED", metrics=metrics, evaluation=folder.name)
         return metrics
+
+    def _copy_samples(self, evaluation: Path) -> None:
+        """Put the default evaluation's samples beside the result, unless they are there, whole."""
+        copy, samples = self.path / "samples.npz", evaluation / "samples.npz"
+        if not copy.exists() or file_sha256(copy) != file_sha256(samples):
+            with storage_failures(self.path):
+                replace(copy, samples.read_bytes())
 
     # -- where it stands -----------------------------------------------------------------------------------------------
 
@@ -215,7 +231,7 @@ class Run:
         with storage_failures(self.path):
             if not self.taking_over:
                 refuse_held(self.path / DRIVER)
-            self._lease = lease = Lease.claim(self.path / "lease", force=self.taking_over)
+            self._lease = lease = Lease.claim(self.path / "lease", drivers=self.drivers, force=self.taking_over)
         is_new = not (self.path / "study.json").exists()
         refused = False
         try:
@@ -264,8 +280,8 @@ class Run:
         self._write_result("FINISHED", metrics=self._metrics_so_far(), stopped_early=step)
 
     def take_and_mark(self, status: str, message: str, *, stopped_early: int | None = None) -> None:
-        """Take the run over from whoever writes it, who is thereby fenced, and write how it ended."""
-        self._lease = lease = Lease.claim(self.path / "lease", force=True)
+        """Take the run over from a process of its driver, which is thereby fenced, and write how it ended."""
+        self._lease = lease = Lease.claim(self.path / "lease", drivers=self.drivers, force=True)
         try:
             self._write_result(status, metrics=self._metrics_so_far(), message=message, stopped_early=stopped_early)
         finally:
@@ -315,6 +331,5 @@ def start_anew(run: Run) -> Path | None:
     """Move a run out of the way, so that it begins again; returns where it went, None where there was none."""
     if not run.path.exists():
         return None
-    if has_writer(run.path):
-        raise InputError(f"{run.path} is being written by a living process: end that before starting it anew.")
+    refuse_written(run.path)
     return set_aside(run.path, run.storage / ".aside")

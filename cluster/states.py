@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_check
 
 KEPT = 2
 """Checkpoints kept beside the best: the newest, and one to fall back on."""
+MINUTE, SHARE = 60.0, 0.02
+"""Seconds of training that may be lost at most, and the share of the time that saving may cost to keep it so."""
 
 
 class Origin(NamedTuple):
@@ -42,13 +45,17 @@ class States:
     def __init__(self, path: Path, study: Study[Any], origin: Origin | None, note: Callable[[str], None]) -> None:
         self.path, self.study, self.origin, self.note = path, study, origin, note
         self._best: tuple[float, int] | None = None
+        self._saved, self._cost = time.monotonic(), 0.0
 
     def newest(self, launch: Launch) -> genlib.State:
         """The newest whole checkpoint's state that the journal reaches; else the origin's, or the furthest one that
         another run of the same course has on file; else a new one.
 
-        Damaged checkpoints are set aside, with a note.
+        Damaged checkpoints are set aside, with a note; half-made ones are removed.
         """
+        for half in (self.path / "checkpoints").glob(".step-*"):
+            shutil.rmtree(half, ignore_errors=True)
+        self._saved = time.monotonic()
         rows = read_rows(self.path / "journal")
         reached = rows[-1]["step"] if rows else 0
         folders = checkpoints(self.path / "checkpoints")
@@ -79,17 +86,26 @@ class States:
         return found.state
 
     def keep(self, progress: Progress, lease: Lease, *, now: bool = False) -> None:
-        """Save a checkpoint where one is due, or now, and let old ones go."""
-        if progress.step % self.study.validate_every and progress.step != self.study.steps and not now:
+        """Save a checkpoint where one is due by the step or by the clock, or now, and let old ones go."""
+        validated = progress.step % self.study.validate_every == 0 or progress.step == self.study.steps
+        if not (validated or now or self._is_time(progress)):
             return
-        folder = self.path / "checkpoints"
+        folder, began = self.path / "checkpoints", time.monotonic()
         lease.check()
         with storage_failures(folder):
-            save_checkpoint(folder, self.study, progress.state)
+            save_checkpoint(folder, self.study, progress.state, check=lease.check)
+            self._saved = time.monotonic()
+            self._cost = self._saved - began
             best = self._best_step(progress)
             for old in checkpoints(folder)[:-KEPT]:
                 if old.name != f"step-{best:08d}":
                     shutil.rmtree(old)
+
+    def _is_time(self, progress: Progress) -> bool:
+        """Whether too much would be lost by now. Between validations weights may be lost already: they are not kept."""
+        if time.monotonic() - self._saved < max(MINUTE, self._cost / SHARE):
+            return False
+        return all(bool(parameter.isfinite().all()) for parameter in progress.state.model.parameters())
 
     def refuse_other_device(self, launch: Launch, any_device: bool) -> None:
         """Raise where another kind of device began the run, unless `any_device`; note where the journal is damaged."""

@@ -8,12 +8,14 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cluster.files import Damaged, create, json_bytes, read_json, set_aside, write_json
 from genlib import InputError
 
-MARK, FORMAT = "storage.json", 1
+MARK, COPY, FORMAT = "storage.json", ".storage.json", 1
 
 
 def storage_from(option: Path | None) -> Path:
@@ -37,7 +39,7 @@ def refuse_unusable_storage(folder: Path) -> None:
     try:
         if not mark.exists():
             strange = folder.exists() and any(path.name[0] != "." and path.name != MARK for path in folder.iterdir())
-            if strange and not mark.exists():  # it may have been marked this moment
+            if strange and not (folder / COPY).exists() and not mark.exists():  # it may have been marked this moment
                 raise InputError(
                     f"the storage {folder} holds files that genlib did not write: give an empty or a new folder."
                 )
@@ -56,23 +58,33 @@ def open_storage(folder: Path) -> Path:
     mark = folder / MARK
     try:
         if not mark.exists():
-            content = {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()}
-            create(mark, json_bytes(content))
+            create(mark, json_bytes(_known_mark(folder)))
         probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
         probe.touch(exist_ok=False)
         probe.unlink()
-        version = read_json(mark)["format"]
+        content = read_json(mark)
     except Damaged:  # whatever else is there, it was ours
         set_aside(mark)
-        write_json(mark, {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()})
-        version = FORMAT
+        content = _known_mark(folder)
+        write_json(mark, content)
     except OSError as error:
         raise InputError(f"the storage {folder} cannot be written ({error.strerror}): give another.") from error
-    if version != FORMAT:
+    if content["format"] != FORMAT:
         raise InputError(
-            f"the storage {folder} is of format {version}; this genlib reads format {FORMAT}: give another."
+            f"the storage {folder} is of format {content['format']}; this genlib reads format {FORMAT}: give another."
         )
+    if not (folder / COPY).exists():
+        with suppress(OSError):  # the storage is whole without it
+            create(folder / COPY, json_bytes(content))
     return folder
+
+
+def _known_mark(folder: Path) -> dict[str, Any]:
+    """The mark of a storage that has lost it, by its copy, for MLflow knows runs by its id; else a new one."""
+    try:
+        return read_json(folder / COPY)
+    except (FileNotFoundError, Damaged):
+        return {"format": FORMAT, "id": uuid.uuid4().hex[:12], "made": time.time()}
 
 
 def run_folders(storage: Path) -> Iterator[Path]:

@@ -72,7 +72,7 @@ class Task:
     any_device: bool
     precision: Any
     compile: bool
-    driver: int
+    drivers: dict[str, int]
 
 
 def execute_with_workers(
@@ -99,13 +99,14 @@ def execute_with_workers(
     probe_storage(open_storage(run.storage))
     wait_for_lapse(run.path / "lease", seconds=30)  # workers of a driver that was killed end by themselves
     refuse_held(run.path / "lease")
-    lease = Lease.claim(run.path / DRIVER, force=run.taking_over)
+    lease = Lease.claim(run.path / DRIVER, drivers=run.drivers, force=run.taking_over)
     lease.keep()
+    run.drivers[DRIVER] = lease.epoch
     (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
     task = Task(
         importable(run.study), run.storage, run.sweep, run.origin, tuple(map(importable, looks)), figures, evaluation,
         any_device,
-        launch.precision, launch.compile, lease.epoch,
+        launch.precision, launch.compile, run.drivers,
     )  # fmt: skip
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     count: Any = workers.most if workers.least == workers.most else (workers.least, workers.most)
@@ -149,8 +150,9 @@ def _work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     launch = Launch(str(ray.train.torch.get_device()), task.precision, task.compile, rank, world)
-    run = Run(task.study, task.storage, sweep=task.sweep, origin=task.origin, taking_over=True)
-    with exit_when_lapsed(run.path / DRIVER, task.driver), lending_from(run.storage):
+    drivers = task.drivers
+    run = Run(task.study, task.storage, sweep=task.sweep, origin=task.origin, drivers=drivers, taking_over=True)
+    with exit_when_lapsed(run.path / DRIVER, drivers[DRIVER]), lending_from(run.storage):
         try:
             with run.claimed(launch) if rank == 0 and not _failure(run) else nullcontext():
                 _train(run, task, launch)

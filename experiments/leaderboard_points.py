@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.execution import execute
-from cluster.lease import is_alive
+from cluster.lease import refuse_held
 from cluster.run import Run
 from cluster.workers import Workers
 from experiments.command.arguments import read
@@ -156,8 +156,8 @@ def main(options: LeaderboardOptions) -> None:
     if options.seeds < 1 or not 0 < options.share <= 1:
         raise InputError("the leaderboard needs --seeds of at least 1 and a --share above 0 and at most 1.")
     name = NAME if options.share == 1 else f"{NAME}-{options.share:g}"
-    if options.fresh and is_alive(options.root / name / "lease"):
-        raise InputError(f"'{name}' is being run: end that before starting it anew.")
+    if options.fresh:
+        refuse_held(options.root / name / "lease")
     studies = wanted(options)
     runs = [Run(study, options.root, sweep=name) for study in studies.values()]
     if only_planned(options, runs):

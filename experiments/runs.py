@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from rich.console import Console
 from rich.table import Table
 
-from cluster.directory import has_writer, open_run, open_study, read_result
+from cluster.directory import open_run, open_study, read_result, read_results, refuse_written
 from cluster.files import Damaged, read_json
 from cluster.journal import last_row
 from cluster.run import Run
@@ -129,13 +129,14 @@ def list_runs(command: List, console: Console) -> None:
     if not paths:
         raise InputError(f"there are no runs in {storage}: train one, or give --storage.")
     table = Table("run", "setting", "status", "step", "main metrics", "began")
+    results = read_results(paths)
     for path in paths:
         try:
             record = described(path)
         except InputError:
             table.add_row(str(path.relative_to(storage)), "", "damaged", "", "", "")
             continue
-        result, row = read_result(path), last_row(path / "journal")
+        result, row = results[path], last_row(path / "journal")
         shown = result.metrics or (row["metrics"] if row else {})
         names = [name for name in SHOWN if name in shown][:3] or list(shown)[:3]
         metrics = "  ".join(f"{name} {shown[name]:.4g}" for name in names)
@@ -216,8 +217,7 @@ def delete(command: Delete, console: Console) -> None:
     for path in paths:
         if not path.resolve().is_relative_to(storage.resolve()):
             raise InputError(f"{path} is not in the storage {storage}: give --storage too. Nothing was deleted.")
-        if has_writer(path):
-            raise InputError(f"{path} is being written by a living process: end that first. Nothing was deleted.")
+        refuse_written(path)
     for path in paths:
         if command.yes:
             shutil.rmtree(path)

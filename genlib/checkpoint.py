@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ from genlib.training import Launch, start
 TENSORS, MANIFEST = "state.pt", "manifest.json"
 
 
-def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path:
-    """Write the state below `folder` as `step-00001234`; a checkpoint of that step that is there already is kept."""
+def save_checkpoint(
+    folder: str | Path, study: Study[Any], state: State, *, check: Callable[[], None] = lambda: None
+) -> Path:
+    """Write the state below `folder` as `step-00001234`; a checkpoint of that step that is there already is kept.
+
+    Arguments:
+        check: raises where this process may not write any more; asked right before the checkpoint gets its name.
+    """
     folder = Path(folder)
     final = folder / f"step-{state.step:08d}"
     if final.exists():
@@ -43,8 +50,9 @@ def save_checkpoint(folder: str | Path, study: Study[Any], state: State) -> Path
         write_new(aside / TENSORS, payload)
         write_new(aside / MANIFEST, json.dumps(manifest, indent=2).encode())
         sync_folder(aside)
+        check()
         os.rename(aside, final)
-    except OSError:
+    except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     sync_folder(folder)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cluster.directory import read_result
+from cluster.directory import Result, read_result
 from cluster.evaluations import read_evaluation
 from cluster.needs import needs_of
 from cluster.record import command
@@ -59,6 +59,8 @@ class Driver:
             if self.seconds_left == 0 and self._unfinished():
                 self._kill_unfinished("the sweep's time was over")
                 self.folder.write(status="KILLED", ended=time.time())
+            elif any(result.status != "FINISHED" for result in self._results().values()):
+                self.folder.write(status="FAILED", ended=time.time())
 
     def _begin(self, known: SweepRecord | None) -> SweepRecord:
         """The record to begin with; what an earlier driver of the same sweep tried and stopped is kept."""
@@ -70,8 +72,8 @@ class Driver:
             seeds=list(sweep.seeds), runs=sweep.runs, confirm=sweep.confirm, began=time.time(),
             command=command(),
         )  # fmt: skip
-        if known is None:
-            return record
+        if known is None:  # or damaged: the runs know what was stopped
+            return record if sweep.stopping == "none" else replace(record, stopped=self._marked())
         record = replace(record, began=known.began)
         if known.stopping == sweep.stopping != "none":
             record = replace(record, stopped=self._marked() | known.stopped)
@@ -101,7 +103,12 @@ class Driver:
     def run(self, setting: Setting, seed: int) -> Run:
         """The run of a setting and a seed."""
         study = self.sweep.with_setting(setting, seed)
-        return Run(study, self.placement.storage, sweep=self.sweep.slug, taking_over=True)
+        return Run(study, self.placement.storage, sweep=self.sweep.slug, drivers=self.drivers, taking_over=True)
+
+    @property
+    def drivers(self) -> dict[str, int]:
+        """For whom the sweep's runs are done: this driver, while it holds the folder."""
+        return {} if self._folder is None else self._folder.drivers
 
     def add(self, *pairs: tuple[Setting, int]) -> None:
         """Count the runs of settings, each under its seed, as tried."""
@@ -148,21 +155,32 @@ class Driver:
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
+    def _results(self) -> dict[str, Result]:
+        """How every run stands. One that has not ended has failed, unless the sweep's time was over."""
+        results = {key: read_result(self.run(*tried).path) for key, tried in list(self.tried.items())}
+        for key, result in results.items():
+            if result.status in ("NEW", "KILLED", "RUNNING") and self.seconds_left != 0:
+                why = "its directory is gone" if result.status == "NEW" else result.message or "its process died"
+                results[key] = result._replace(status="FAILED", message=why)
+            elif result.status == "RUNNING":
+                results[key] = result._replace(status="KILLED")
+        return results
+
     def swept(self) -> Swept:
         """Every run's result, and the settings that were measured, best first."""
         rows: dict[Study[Any], Measured] = {}
-        results = []
+        results, known = [], self._results()
         for setting, seed in list(self.tried.values()):
             run = self.run(setting, seed)
-            result = read_result(run.path)
+            result = known[run.key]
             if result.status == "NEW":
                 continue  # the time was over before its turn
-            results.append(result._replace(status="KILLED") if result.status == "RUNNING" else result)
-            if results[-1].status != "FINISHED" or run.key in self.stopped:
+            results.append(result)
+            if result.status != "FINISHED" or run.key in self.stopped:
                 continue
             for look in self.sweep.looks:
                 study = replace(run.study, **look)
-                metrics = results[-1].metrics
+                metrics = result.metrics
                 if self.sweep.evaluates:
                     evaluation = read_evaluation(run.evaluation_folder(study))
                     if evaluation is None:

@@ -121,7 +121,7 @@ def _draw(driver: Driver) -> None:
         if driver.sweep.seeds[0] in row.metrics:
             looks.setdefault(row.study.key(), []).append(row.study)
     driver.doing = f"drawing the best {len(best)}"
-    place = (driver.placement.storage, driver.sweep.slug)
+    place = (driver.placement.storage, driver.sweep.slug, driver.drivers)
     needs = {"num_cpus": driver.placement.workers.cpus}
     drawn = [_drawn.options(**needs).remote(pack((studies, *place))) for studies in looks.values()]
     for task in drawn:
@@ -139,8 +139,8 @@ def _drawn(parcel: Parcel) -> str:
     import torch
 
     torch.set_num_threads(1)
-    looks, storage, sweep = unpack(parcel)
-    run = Run(looks[0], storage, sweep=sweep)
+    looks, storage, sweep, drivers = unpack(parcel)
+    run = Run(looks[0], storage, sweep=sweep, drivers=drivers)
     try:
         with lending_from(storage):
             trained = open_run(run.path)
@@ -189,7 +189,7 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
     if not _may_pack(driver, stopping=stopping) or driver.seconds_left == 0:
         return set()
     sweep, placement = driver.sweep, driver.placement
-    runs = {study: Run(study, placement.storage, sweep=sweep.slug) for study in studies}
+    runs = {study: Run(study, placement.storage, sweep=sweep.slug, drivers=driver.drivers) for study in studies}
     stops = stopping and sweep.stopping != "none"
     at_once = _at_once(driver, len(studies))
     driver.doing = "timing packs"
@@ -200,7 +200,7 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
         runs.__getitem__,
         at_once,
         halving=Halving(driver.path, max(study.steps for study in studies)) if stops else None,
-        driver=(driver.path / "lease", driver.folder.epoch),
+        driver=driver.folder.lease,
         device=placement.device,
         gpus=placement.workers.gpus,
         any_device=placement.any_device,

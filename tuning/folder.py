@@ -12,35 +12,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cluster.files import Damaged, set_aside
-from cluster.lease import Held, Lease
+from cluster.files import Damaged, create, json_bytes, read_json, set_aside
+from cluster.lease import Fenced, Held, Lease, leave_at_once
 from cluster.record import command
 from cluster.storage import open_storage
 from cluster.sweep_record import NAME, SweepRecord, read_sweep, write_sweep
 from genlib import InputError, Study
 
+BEGAN = ".began"
+"""A file that says when the sweep of a folder began, should its record be damaged."""
+
 
 class SweepFolder:
     """A sweep's folder that is held, and its record."""
 
-    def __init__(self, path: Path, record: SweepRecord, epoch: int) -> None:
-        self.path, self.record, self.epoch = path, record, epoch
+    def __init__(self, path: Path, record: SweepRecord, lease: Lease) -> None:
+        self.path, self.record, self.lease = path, record, lease
         self.settled = False
 
+    @property
+    def drivers(self) -> dict[str, int]:
+        """For whom the runs of the folder are done: the process that holds it now."""
+        return {"sweep": self.lease.epoch}
+
     def write(self, **news: Any) -> None:
-        """Change fields of the record, and write it."""
+        """Change fields of the record, and write it; raises `Fenced` where another process drives the sweep now."""
+        self.lease.check()
         self.record = replace(self.record, **news)
         write_sweep(self.path, self.record)
 
     def settle(self, _signal: str) -> None:
         """Record that a signal ends the process that holds the folder."""
         self.settled = True
-        self.write(status="KILLED", ended=time.time())
+        with suppress(Fenced):
+            self.write(status="KILLED", ended=time.time())
 
 
 @contextmanager
@@ -54,20 +64,32 @@ def held(path: Path, name: str, begin: Callable[[SweepRecord | None], SweepRecor
         lease = Lease.claim(path / "lease")
     except Held as error:
         raise InputError(f"the sweep '{name}' is being driven already: {error}") from error
-    lease.keep()
+    lease.keep(fenced=leave_at_once(path))
     folder: SweepFolder | None = None
     try:
-        folder = SweepFolder(path, begin(_known(path)), lease.epoch)
+        record = begin(known := _known(path))
+        folder = SweepFolder(path, record if known else replace(record, began=_began(path, record.began)), lease)
         folder.write(status="RUNNING")
         yield folder
         if folder.record.status == "RUNNING":
             folder.write(status="FINISHED", ended=time.time())
+    except Fenced:
+        raise
     except BaseException as error:
         if folder is not None and not folder.settled:
             folder.write(status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", ended=time.time())
         raise
     finally:
         lease.release()
+
+
+def _began(path: Path, now: float) -> float:
+    """When the sweep of a folder began, also where its record was lost: MLflow tells sweeps of one name by it."""
+    mark = path / BEGAN
+    if not create(mark, json_bytes({"began": now})):
+        with suppress(Damaged):
+            return float(read_json(mark)["began"])
+    return now
 
 
 def _known(path: Path) -> SweepRecord | None:

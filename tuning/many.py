@@ -76,7 +76,10 @@ def run_many(
         workers.check(study)
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
     storage = open_storage(Path(storage).absolute())
-    runs = {study: Run(study, storage, sweep=gathered.path.name if gathered else None) for study in distinct}
+    number = uuid.uuid4().hex[:12]
+    drivers = gathered.drivers if gathered else {number: 1}
+    sweep = gathered.path.name if gathered else None
+    runs = {study: Run(study, storage, sweep=sweep, drivers=drivers) for study in distinct}
     running: dict[Any, Task] = {}
 
     def settle(name: str) -> None:
@@ -87,7 +90,7 @@ def run_many(
     with (
         ray_session(cpus),
         on_stop(settle),
-        _driving(storage) as driver,
+        _driving(storage, number) as driver,
     ):
         probe_storage(storage)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
@@ -130,7 +133,10 @@ def run_many(
 
 def _tasks(runs: dict[Study[Any], Run], work: Callable[[Run], Any], storage: Path, *, evaluated: bool) -> list[Task]:
     """The runs that are wanted, after those whose models they need and that are neither wanted nor there."""
-    needed = {study: [Run(need, storage) for need in needs_of([study], evaluated=evaluated)] for study in runs}
+    needed = {
+        study: [Run(need, storage, drivers=run.drivers) for need in needs_of([study], evaluated=evaluated)]
+        for study, run in runs.items()
+    }
     extra = {run.path: run for needs in needed.values() for run in needs}
     for run in runs.values():
         extra.pop(run.path, None)
@@ -169,9 +175,9 @@ def _before(run: Run, runs: dict[Study[Any], Run]) -> frozenset[Path]:
 
 
 @contextmanager
-def _driving(storage: Path) -> Iterator[Path]:
+def _driving(storage: Path, number: str) -> Iterator[Path]:
     """A lease that says this process is alive: its tasks end with it."""
-    folder = storage / ".drivers" / uuid.uuid4().hex[:12]
+    folder = storage / ".drivers" / number
     lease = Lease.claim(folder)
     lease.keep()
     try:

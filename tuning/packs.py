@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ import torch
 
 from cluster.courses import saved_updates
 from cluster.journal import read_rows
-from cluster.lease import ask_to_stop, exit_when_lapsed, wait_for_lapse
+from cluster.lease import Lease, ask_to_stop, exit_when_lapsed, wait_for_lapse
 from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import TIGHT, Plan, memory_left, probe
@@ -42,6 +43,8 @@ SHORT = 3.0
 """Seconds: what trains sooner alone, all in all, is not worth a probe."""
 WORTH = 1.3
 """How many times faster a pack has to be."""
+ALIKE, SLOWER = 1.1, 1.3
+"""How many times as long as the fastest a size may take to be as good, and to be the last one tried."""
 PROBE = 0.2
 """Seconds that a size is timed."""
 PATIENCE = 30.0
@@ -116,30 +119,33 @@ def packing_of(studies: Iterable[Study[Any]], at_once: int, *, device: str = "cp
 
 @cache
 def probe_packs(study: Study[Any], count: int, updates: int, device: str = "cpu") -> Probe:
-    """The size of packs whose members train fastest; 1 where training alone is nearly as fast.
+    """The size of packs whose members train fastest, of nearly equal ones the largest: fewer packs have less around
+    them. 1 where training alone is nearly as fast.
 
     Arguments:
         study: one of the studies that fit together.
         count: the most of them that may train as one.
         updates: the updates of all of them.
     """
-    best, launch = Probe(1, 0.0), Launch(device=device)
+    alone, launch = 0.0, Launch(device=device)
     try:
         with one_thread():
             alone = seconds_per_update([study], launch)
-            best = Probe(1, alone)
             if alone * updates < SHORT:
-                return best
+                return Probe(1, alone)
+            taken: dict[int, float] = {}
             for size in dict.fromkeys(min(size, count) for size in SIZES):
-                taken = seconds_per_update([replace(study, seed=seed) for seed in range(size)], launch)
-                if taken * (WORTH if best.size == 1 else 1.05) <= best.seconds:
-                    best = Probe(size, taken, size if best.size == 1 else best.least)
-                elif best.size > 1 or size > SIZES[1]:
+                taken[size] = seconds_per_update([replace(study, seed=seed) for seed in range(size)], launch)
+                if taken[size] > SLOWER * min(taken.values()) or (taken[size] * WORTH > alone and size > SIZES[1]):
                     break
     except Exception as error:  # whatever it is, it says so where it trains, to whom it concerns
         sys.stderr.write(f"{study.title()} cannot be timed as a pack ({type(error).__name__}), and trains alone.\n")
-        return Probe(1, best.seconds)
-    return best
+        return Probe(1, alone)
+    pays = [size for size, seconds in taken.items() if seconds * WORTH <= alone]
+    if not pays:
+        return Probe(1, alone)
+    size = max(size for size in pays if taken[size] <= ALIKE * min(taken.values()))
+    return Probe(size, taken[size], pays[0])
 
 
 def is_here(device: str) -> bool:
@@ -148,18 +154,21 @@ def is_here(device: str) -> bool:
 
 
 def seconds_per_update(studies: Sequence[Study[Any]], launch: Launch) -> float:
-    """Seconds that an update of a member takes in a pack of these studies."""
+    """Seconds that an update of a member takes in a pack of these studies.
+
+    On a CPU they are this thread's own seconds, and of the fastest update: Ray, which starts meanwhile, uses the cores.
+    """
     # At a rate at which none diverges, for the time does not depend on it.
     endless = [replace(study, steps=10**9, log_every=1, validate_every=10**9, learning_rate=1e-6) for study in studies]
     progress = train_pack(endless, launch=launch)
     next(progress)  # warms up
-    began, updates = time.perf_counter(), 0
-    while time.perf_counter() - began < PROBE or not updates:
+    clock = time.thread_time if launch.kind == "cpu" else time.perf_counter
+    times = [clock()]
+    while times[-1] - times[0] < PROBE:
         next(progress)
-        updates += 1
-    taken = (time.perf_counter() - began) / updates
+        times.append(clock())
     progress.close()
-    return taken / len(studies)
+    return min(after - before for before, after in pairwise(times)) / len(studies)
 
 
 def most_in_memory(study: Study[Any], at_once: int, device: str = "cpu") -> int:
@@ -227,7 +236,7 @@ def train_packs(
     at_once: int,
     *,
     halving: Halving | None = None,
-    driver: tuple[Path, int],
+    driver: Lease,
     device: str = "cpu",
     gpus: float = 0,
     any_device: bool = False,
@@ -238,7 +247,7 @@ def train_packs(
     Arguments:
         run_of: the run of a study.
         halving: who ends early, if anybody.
-        driver: the lease that the tasks end with: its folder and epoch.
+        driver: the lease that the tasks end with.
         seconds_left: asked now and then; at 0 members are asked to stop, and no pack begins any more.
     """
     diverged: set[str] = set()
@@ -250,7 +259,7 @@ def train_packs(
             while waiting and len(running) < at_once and seconds_left() != 0:
                 runs = waiting.pop(0)
                 parcel = pack((runs, halving, device, any_device))
-                task = _trained.options(num_cpus=1, num_gpus=gpus).remote(parcel, str(driver[0]), driver[1])
+                task = _trained.options(num_cpus=1, num_gpus=gpus).remote(parcel, str(driver.folder), driver.epoch)
                 running[task] = runs
             if not running:
                 break  # the time is over

@@ -36,7 +36,7 @@ def execute_trial(
     """Do one run; returns the value it reached, or nothing where it reached none: a failure is recorded, not raised."""
     folder = placement.storage / sweep.slug
     run, *passed = (
-        Run(one, placement.storage, sweep=sweep.slug)
+        Run(one, placement.storage, sweep=sweep.slug, drivers={"sweep": driver})
         # Runs that are stopped early have to tell of it themselves, so their own trials do them.
         for one in (study, *(passed_by(study, sweep.trained(study.seed)) if sweep.stopping == "none" else ()))
     )

@@ -35,7 +35,7 @@ def fit_trials(
     if driver.seconds_left == 0:
         return
     quiet()
-    sweep, placement, epoch = driver.sweep, driver.placement, driver.folder.epoch
+    sweep, placement, epoch = driver.sweep, driver.placement, driver.folder.lease.epoch
     parcel = pack((sweep, placement, frozenset(driver.stopped)))
     stops = stopping and sweep.stopping != "none"
     sign = 1 if sweep.study.objective[1] == "min" else -1

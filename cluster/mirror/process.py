@@ -32,7 +32,7 @@ def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] 
     force = again or bool(known)
     while True:
         try:
-            lease = Lease.claim(folder / "lease", force=force)
+            lease = Lease.claim(folder / "lease", anyhow=force)
         except Held:
             return
         if again:

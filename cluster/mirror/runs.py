@@ -65,12 +65,10 @@ class RunMirror:
             self.store.status(entry.run, "RUNNING", None)
             entry.status = "RUNNING"
         rows = [row for row in read_rows(path / "journal") if row["step"] > entry.step]
-        self.store.rows(
-            entry.run,
-            (Row(k, v, int(row["time"] * 1000), row["step"]) for row in rows for k, v in row["metrics"].items()),
-        )
-        entry.step = rows[-1]["step"] if rows else entry.step
-        self._system(path, entry)
+        learnt = [Row(k, v, int(row["time"] * 1000), row["step"]) for row in rows for k, v in row["metrics"].items()]
+        meanwhile, lines = _system(path, entry.system)
+        self.store.rows(entry.run, [*learnt, *meanwhile])
+        entry.step, entry.system = rows[-1]["step"] if rows else entry.step, lines
         self._evaluations(path, entry, described)
         if result.status in ("FINISHED", "FAILED", "KILLED"):
             self._settle(path, entry, result.status)
@@ -98,10 +96,9 @@ class RunMirror:
         run = self.store.run(
             experiment, f"{self.mark}/{self._place(path)}",
             name=_name(path, sweep), began=int(described["born"] * 1000),
-            parent=parent.run if parent else None,
+            parent=parent.run if parent else None, tags=_tags(described, path),
         )  # fmt: skip
         self.store.params(run, _params(described))
-        self.store.tags(run, _tags(described, path))
         self.store.inputs(run, described["data"], name)
         self._show_needs(run, described.get("needs", {}))
         self.store.client.log_artifact(run, str(path / "study.json"))
@@ -131,16 +128,16 @@ class RunMirror:
                 content = read_json(folder / "metrics.json")
             except (Damaged, FileNotFoundError):  # the next command on the run makes it anew
                 continue
-            ended = int((folder / "metrics.json").stat().st_mtime * 1000)
+            ended = int(1000 * (content.get("measured") or (folder / "metrics.json").stat().st_mtime))
             run = entry.run
             if folder.name != default:
                 key = f"{self.mark}/{self._place(path)}/{folder.name}"
                 changed = {k: v for k, v in content["fields"].items() if described["fields"].get(k) != v}
                 name = in_words(changed) or f"evaluation {folder.name}"
-                run = self.store.run(entry.experiment, key, name=name, began=ended, parent=entry.run)
+                tags = {"genlib.key": path.name, "genlib.evaluation": folder.name}
+                tags |= {name: _tags(described, path)[name] for name in SOURCE}
+                run = self.store.run(entry.experiment, key, name=name, began=ended, parent=entry.run, tags=tags)
                 self.store.params(run, {**_params(described), **content["fields"]})
-                about = {"genlib.key": path.name, "genlib.evaluation": folder.name}
-                self.store.tags(run, about | {name: _tags(described, path)[name] for name in SOURCE})
             # At step 0, where MLflow's charts show a number of each run as a bar.
             rows = (Row(k, v, ended, 0) for k, v in numbers(content["metrics"]).items())
             self.store.rows(run, rows)
@@ -151,20 +148,6 @@ class RunMirror:
             if folder.name != default:
                 self.store.status(run, "FINISHED", ended)
             entry.evaluations[folder.name] = ShownEvaluation(run, mark)
-
-    def _system(self, path: Path, entry: ShownRun) -> None:
-        """Show what the machine did, in the order in which it was written."""
-        lines = [line for file in sorted((path / "system").glob("*.jsonl")) for line in file.read_text().splitlines()]
-        rows = []
-        for number, line in enumerate(lines):
-            try:
-                content = unsealed(line)
-            except Damaged:  # being written, or of a crash: the run stands without it
-                continue
-            if number >= entry.system:
-                rows += [Row(k, v, int(content["time"] * 1000), number) for k, v in content["metrics"].items()]
-        self.store.rows(entry.run, rows)
-        entry.system = len(lines)
 
     def _settle(self, path: Path, entry: ShownRun, status: str) -> None:
         """Show how the run ended: its model, its message, its status, in this order."""
@@ -182,6 +165,19 @@ class RunMirror:
 
     def _place(self, path: Path) -> str:
         return str(path.relative_to(self.storage))
+
+
+def _system(path: Path, shown: int) -> tuple[list[Row], int]:
+    """What the machine did, beyond the lines that are shown, and the number of lines; in the order of writing."""
+    lines = [line for file in sorted((path / "system").glob("*.jsonl")) for line in file.read_text().splitlines()]
+    rows = []
+    for number, line in enumerate(lines[shown:], start=shown):
+        try:
+            content = unsealed(line)
+        except Damaged:  # being written, or of a crash: the run stands without it
+            continue
+        rows += [Row(k, v, int(content["time"] * 1000), number) for k, v in content["metrics"].items()]
+    return rows, len(lines)
 
 
 def _sweep(path: Path) -> SweepRecord | None:

@@ -54,8 +54,12 @@ class Store:
         _forget_addresses()
         mlflow.set_tracking_uri(uri)
         self.client = mlflow.MlflowClient(tracking_uri=uri)
-        self._artifacts = artifacts
+        self._artifacts, self._answers_may_be_lost = artifacts, not uri.startswith(SQLITE)
         self._experiments: dict[str, str] = {}
+        self._there: dict[str, dict[str, str]] = {}
+        """The runs of each experiment that has been looked at: key → id."""
+        self._tagged: dict[str, set[str]] = {}
+        """The names of the tags of runs that this process has made."""
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made if it is not there."""
@@ -77,16 +81,32 @@ class Store:
             self._experiments[name] = existing.experiment_id
         return self._experiments[name]
 
-    def run(self, experiment: str, key: str, *, name: str, began: int, parent: str | None = None) -> str:
-        """The run of this key: the one that is there, or a new one. Of several, the earliest stays."""
-        existing = self.find(experiment, key)
-        if existing is None:
-            tags = {KEY: key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
-            self.client.create_run(self.experiment(experiment), start_time=began, tags=tags)
-            existing = self.find(experiment, key)
-            if existing is None:
-                raise RuntimeError(f"MLflow has made the run {key} and does not find it")
-        return existing
+    def run(
+        self,
+        experiment: str,
+        key: str,
+        *,
+        name: str,
+        began: int,
+        parent: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The run of this key, with these tags: the one that is there, or a new one. Of several, the earliest stays."""
+        if experiment not in self._there:
+            self._there[experiment] = self.keys(experiment)
+        there, words = self._there[experiment], _words(tags or {})
+        if key in there:
+            self.tags(there[key], words)
+            return there[key]
+        words |= {KEY: key, "mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
+        made = self.client.create_run(self.experiment(experiment), start_time=began, tags=words).info.run_id
+        run = self.find(experiment, key) if self._answers_may_be_lost else made
+        if run is None:
+            raise RuntimeError(f"MLflow has made the run {key} and does not find it")
+        there[key] = run
+        if run == made:
+            self._tagged[run] = set(words)
+        return run
 
     def find(self, experiment: str, key: str) -> str | None:
         """The run of this key, if there is one; a second one, born of a lost answer, is deleted."""
@@ -135,12 +155,14 @@ class Store:
         """Set tags; an empty one is taken away if it was there."""
         from mlflow.entities import RunTag
 
-        listed = [RunTag(name, str(value)[:5_000]) for name, value in tags.items() if value not in (None, "")]
-        self.client.log_batch(run, tags=listed)
-        empty = {name for name, value in tags.items() if value in (None, "")}
-        if empty:
-            for name in empty & set(self.client.get_run(run).data.tags):
-                self.client.delete_tag(run, name)
+        words, known = _words(tags), self._tagged.get(run)
+        if words:
+            self.client.log_batch(run, tags=[RunTag(name, value) for name, value in words.items()])
+        empty = tags.keys() - words.keys()
+        for name in empty & (set(self.client.get_run(run).data.tags) if known is None and empty else known or set()):
+            self.client.delete_tag(run, name)
+        if known is not None:
+            self._tagged[run] = (known | words.keys()) - empty
 
     def inputs(self, run: str, data: Mapping[str, Mapping[str, Any]], name: str) -> None:
         """Log the data sets that a run saw, by their hashes."""
@@ -168,6 +190,7 @@ class Store:
     def retire(self, run: str, key: str) -> None:
         """Take a run's key from it, for another run to have from now on."""
         self.tags(run, {KEY: f"{key} until {time.time():.0f}", "genlib.replaced": "yes"})
+        self._there.clear()
 
     def delete(self, run: str) -> None:
         """Delete a run, which MLflow can restore, and the model that it made."""
@@ -175,6 +198,7 @@ class Store:
         for output in outputs.model_outputs if outputs else ():
             self.client.delete_logged_model(output.model_id)
         self.client.delete_run(run)
+        self._there.clear()
 
     def folder(self, run: str, folder: Path, *, leave_out: Sequence[str] = ()) -> None:
         """Log every file of a folder, under its own name."""
@@ -231,6 +255,11 @@ def _forget_addresses() -> None:
     from mlflow.tracking._tracking_service import utils
 
     getattr(utils, "_artifact_repos_cache", {}).clear()
+
+
+def _words(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as MLflow takes them, without the empty ones."""
+    return {name: str(value)[:5_000] for name, value in tags.items() if value not in (None, "")}
 
 
 def safe(name: str) -> str:

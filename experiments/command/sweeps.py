@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 
 from cluster.files import set_aside
-from cluster.lease import is_alive
+from cluster.lease import refuse_held
 from cluster.sweep_record import Best, in_words
 from experiments.command.arguments import read
 from experiments.command.console import as_command, conclude, print_lines
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.options import ManyOptions, begin, end
 from experiments.command.watching import watching_sweep
-from genlib import InputError
 from genlib.own import refuse_while_importing
 from genlib.settings import digits
 from tuning.report import cell, draw_comparison, mean, summary
@@ -101,8 +100,7 @@ def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
 
     sweep, folder = view.sweep, options.root / view.sweep.slug
     if options.fresh and folder.exists():
-        if is_alive(folder / "lease"):
-            raise InputError(f"the sweep in {folder} is being driven: end that before starting it anew.")
+        refuse_held(folder / "lease")
         sys.stderr.write(f"the earlier sweep is kept in {set_aside(folder, options.root / '.aside')}\n")
     drivers: list[Driver] = []
 

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from cluster.files import sealed
+import cluster.lease as lease_module
+from cluster.files import StorageFailed, sealed
 from cluster.journal import Journal, read_rows
-from cluster.lease import Fenced, Held, Lease, is_alive, read_holder
+from cluster.lease import Fenced, Held, Lease, are_silent, is_alive, is_held_here, read_holder
 
 
 def in_another_process(code, *arguments, **pipes):
@@ -23,7 +25,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from cluster.lease import Lease
-lease = Lease.claim(Path(sys.argv[1])); lease.keep(); print("held", flush=True); time.sleep(60)
+lease = Lease.claim(Path(sys.argv[1]), drivers={"sweep": 2}); lease.keep(); print("held", flush=True); time.sleep(60)
 """
 
 
@@ -42,7 +44,7 @@ def test_who_was_taken_over_cannot_write_any_more(tmp_path):
     first = Lease.claim(tmp_path / "lease")
     orphan = Journal(tmp_path / "journal", first)
     orphan.append(10, {"loss": 1.0})
-    second = Lease.claim(tmp_path / "lease", force=True)
+    second = Lease.claim(tmp_path / "lease", anyhow=True)
     with pytest.raises(Fenced):
         orphan.append(20, {"loss": 0.5})
     heir = Journal(tmp_path / "journal", second)
@@ -95,12 +97,110 @@ def test_a_lease_that_was_released_is_nobodys(tmp_path):
     assert Lease.claim(tmp_path).epoch == 2
 
 
-def test_a_heartbeat_from_elsewhere_counts_for_twenty_seconds(tmp_path):
-    tmp_path.joinpath("00000001.json").write_text(json.dumps({"epoch": 1, "host": "elsewhere", "pid": 1, "started": 0}))
-    assert is_alive(tmp_path)
-    old = time.time() - 30
-    os.utime(tmp_path / "00000001.json", (old, old))
+def elsewhere(folder, *, epoch=1, **more):
+    """A lease whose holder has this process's hostname, id and start, in another place."""
+    lease = Lease.claim(folder)
+    holder = json.loads(lease.path.read_text()) | {"epoch": epoch, "place": "another boot pid:[1]"} | more
+    lease.path.write_text(json.dumps(holder))
+    return lease.path
+
+
+@pytest.mark.parametrize("clock", [-3_600, 0, 3_600])
+def test_a_holder_elsewhere_is_dead_when_it_is_silent_for_long_whatever_its_clock_says(tmp_path, monkeypatch, clock):
+    monkeypatch.setattr(lease_module, "LAPSE", 0.5)
+    path = elsewhere(tmp_path)
+    for beat in range(4):
+        os.utime(path, (time.time() + clock + beat, time.time() + clock + beat))
+        assert is_alive(tmp_path)
+        time.sleep(0.3)
+    time.sleep(0.4)
     assert not is_alive(tmp_path)
+    assert Lease.claim(tmp_path).epoch == 2
+
+
+def test_a_holder_elsewhere_is_watched_before_it_is_refused_or_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "LAPSE", 1.0)
+    path, ended = elsewhere(tmp_path / "beats"), threading.Event()
+
+    def beat():
+        while not ended.wait(0.1):
+            os.utime(path)
+
+    heart = threading.Thread(target=beat)
+    heart.start()
+    silent = elsewhere(tmp_path / "silent").parent
+    with pytest.raises(Held, match="is writing"):
+        Lease.claim(path.parent)
+    assert are_silent([path.parent, silent], seconds=0.5) == {silent}
+    ended.set()
+    heart.join()
+    assert Lease.claim(silent).epoch == 2
+
+
+def test_equal_hostnames_and_process_ids_in_two_places_are_two_processes(tmp_path):
+    elsewhere(tmp_path)
+    assert not is_held_here(tmp_path)
+    mine = Lease.claim(tmp_path / "mine")
+    assert is_held_here(tmp_path / "mine")
+    holder = json.loads(mine.path.read_text())
+    mine.path.write_text(json.dumps(holder | {"started": holder["started"] + 1}))  # the number was given out again
+    assert not is_alive(tmp_path / "mine")
+
+
+def test_only_the_same_or_a_newer_driver_takes_a_lease_by_force(tmp_path):
+    with in_another_process(HOLD, tmp_path) as other:
+        try:
+            assert other.stdout.readline() == "held\n"  # for the driver of epoch 2
+            for drivers in ({}, {"another": 9}):
+                with pytest.raises(Held):
+                    Lease.claim(tmp_path, drivers=drivers, force=True)
+            with pytest.raises(Fenced, match="a newer driver"):
+                Lease.claim(tmp_path, drivers={"sweep": 1}, force=True)
+            with pytest.raises(Held):
+                Lease.claim(tmp_path, drivers={"sweep": 2})
+            taken = Lease.claim(tmp_path, drivers={"sweep": 2, "driver": 1}, force=True)
+            assert taken.epoch == 2
+        finally:
+            other.kill()
+    taken.release()
+    with pytest.raises(Fenced, match="a newer driver"):  # also when nobody holds it any more
+        Lease.claim(tmp_path, drivers={"sweep": 1})
+    assert Lease.claim(tmp_path, drivers={"sweep": 3}).epoch == 3
+
+
+def test_a_storage_that_is_away_for_a_moment_ends_no_heart(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "BEAT", 0.1)
+    lease = Lease.claim(tmp_path / "there" / "lease")
+    lease.keep()
+    (tmp_path / "there").rename(tmp_path / "away")
+    with pytest.raises(StorageFailed, match="is not there"):
+        lease.check()
+    time.sleep(0.5)
+    (tmp_path / "away").rename(tmp_path / "there")
+    before = lease.path.stat().st_mtime_ns
+    time.sleep(0.5)
+    assert lease.path.stat().st_mtime_ns > before
+    lease.check()
+    lease.release()
+
+
+def test_who_was_taken_over_hears_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "BEAT", 0.1)
+    lease, heard = Lease.claim(tmp_path), threading.Event()
+    lease.keep(fenced=heard.set)
+    Lease.claim(tmp_path, anyhow=True)
+    assert heard.wait(5)
+
+
+def test_a_claim_whose_answer_was_lost_is_a_claim(tmp_path, monkeypatch):
+    link = os.link
+
+    def lost(*places):
+        link(*places)
+        link(*places)  # the client asks again
+
+    monkeypatch.setattr(os, "link", lost)
+    assert Lease.claim(tmp_path).epoch == 1
 
 
 def test_an_orphaned_trial_ends_with_its_driver(tmp_path):

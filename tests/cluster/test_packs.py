@@ -128,7 +128,7 @@ def test_what_befalls_one_does_not_touch_the_others(tmp_path, undisturbed):
                 ask_to_stop(run.path / "lease")
                 time.sleep(0.3)  # it looks now and then
             if run is runs[3] and progress.step == 30:
-                taken.append(Lease.claim(run.path / "lease", force=True))
+                taken.append(Lease.claim(run.path / "lease", anyhow=True))
         return ()
 
     outcomes = execute_pack(runs, heard=heard, evaluation=False)

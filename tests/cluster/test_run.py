@@ -1,20 +1,24 @@
 """A run is resumed, never done twice, opened again, and its directory holds what it should."""
 
 import json
+import math
+import shutil
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cluster.directory import open_run, read_result
 from cluster.files import Stopped, read_json, sealed, unsealed, write_json
 from cluster.journal import read_rows
-from cluster.lease import LOOK, Lease, ask_to_stop
+from cluster.lease import LOOK, Fenced, Lease, ask_to_stop
 from cluster.run import Run, start_anew
 from cluster.states import Origin
-from cluster.storage import run_folders
+from cluster.storage import open_storage, run_folders
 from genlib import InputError, PointDiffusion
+from genlib import train as train_study
 from genlib.checkpoint import checkpoints
 
 STUDY = PointDiffusion.preset("tiny", steps=40)
@@ -122,6 +126,72 @@ def test_another_process_asks_and_a_newer_writer_is_not_meant(tmp_path):
         run.train(listener=ask)
     assert run.train().history.rows[-1][0] == 40
     assert not list(run.path.glob("lease/*.stop"))
+
+
+RARELY = replace(STUDY, validate_every=20, log_every=5)
+
+
+def test_states_are_kept_by_the_clock_too(tmp_path, monkeypatch):
+    whole, run = Run(RARELY, tmp_path / "undisturbed"), Run(RARELY, tmp_path / "runs")
+    expected = train(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr("cluster.states.MINUTE", 0.0)
+        patched.setattr("cluster.states.SHARE", math.inf)
+        with pytest.raises(Killed):
+            run.train(listener=kill_at(10))  # before its first validation
+    assert [path.name for path in checkpoints(run.path / "checkpoints")] == ["step-00000005", "step-00000010"]
+    half = run.path / "checkpoints" / ".step-00000020.abc"
+    half.mkdir()
+    assert without_times(train(run)) == without_times(expected)
+    assert rows(run) == rows(whole)
+    assert not half.exists()
+    assert [path.name for path in checkpoints(run.path / "checkpoints")] == [
+        path.name for path in checkpoints(whole.path / "checkpoints")
+    ]
+
+
+def test_a_clock_keeps_no_state_whose_weights_are_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.states.MINUTE", 0.0)
+    run = Run(RARELY, tmp_path)
+    with run.claimed() as lease:
+        for progress in train_study(RARELY, until=5):
+            with torch.no_grad():
+                next(progress.state.model.parameters()).view(-1)[0] = math.nan
+            run.states.keep(progress, lease)
+    assert not checkpoints(run.path / "checkpoints")
+
+
+def test_a_fenced_writer_replaces_no_evaluation(tmp_path, undisturbed):
+    whole, _ = undisturbed
+    open_storage(tmp_path)
+    shutil.copytree(whole.path, path := tmp_path / whole.path.parent.name / whole.key)
+    run, trained = Run(STUDY, tmp_path), open_run(path)
+    study = replace(STUDY, sampling_steps=STUDY.sampling_steps + 1)
+    folder = run.evaluation_folder(study)
+
+    def measured_while_another_takes_over():
+        looked = replace(trained, study=study)
+        with run.claimed():
+            _ = looked.evaluation  # which takes its time
+            Lease.claim(path / "lease", anyhow=True).release()
+            folder.mkdir()
+            (folder / "metrics.json").write_text("those of another process")  # its manifest will follow
+            run.finish(looked, figures=False)
+
+    with pytest.raises(Fenced):
+        measured_while_another_takes_over()
+    assert (folder / "metrics.json").read_text() == "those of another process"
+    assert not list(folder.parent.glob(".*"))
+
+
+def test_damaged_samples_beside_the_result_are_mended(tmp_path):
+    run = Run(STUDY, tmp_path)
+    train(run)
+    samples = run.path / "samples.npz"
+    good = samples.read_bytes()
+    samples.write_bytes(good[:-9])
+    train(run)
+    assert samples.read_bytes() == good
 
 
 def test_finished_runs_are_not_trained_again(tmp_path):

@@ -24,3 +24,12 @@ def test_runs_are_found_by_the_beginning_of_their_key(tmp_path):
 def test_a_storage_knows_itself(tmp_path):
     mark = read_json(open_storage(tmp_path / "runs") / "storage.json")
     assert read_json(open_storage(tmp_path / "runs") / "storage.json") == mark
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("{")])
+def test_a_storage_whose_mark_is_lost_keeps_its_id(tmp_path, damage):
+    mark = open_storage(tmp_path / "runs") / "storage.json"
+    known = read_json(mark)
+    (tmp_path / "runs" / "a").mkdir() if mark.read_text() == "{" else None
+    damage(mark)
+    assert read_json(open_storage(tmp_path / "runs") / "storage.json") == known

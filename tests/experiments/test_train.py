@@ -96,11 +96,11 @@ def test_without_mlflow_the_run_is_whole_and_says_so(tmp_path):
 
 def end_mirror(storage):
     """The mirror outlives the script; these tests do not wait for that."""
-    from cluster.lease import read_holder
+    from cluster.lease import is_alive, read_holder
 
     for lease in storage.glob(".mirror/*/lease"):
         holder = read_holder(lease)
-        if holder is not None and holder["alive"]:
+        if holder is not None and is_alive(lease):
             os.kill(holder["pid"], signal.SIGTERM)
 
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 from ray import tune
 
+from cluster.directory import open_run
 from cluster.files import read_json
-from cluster.lease import Lease
+from cluster.lease import Fenced, Lease
 from cluster.run import Run
+from cluster.storage import open_storage
 from genlib import InputError, PointDiffusion
 from genlib.settings import digits
+from tuning.driver import Driver
 from tuning.engine import run_sweep
 from tuning.report import summary
 from tuning.sweep import Placement, Sweep
@@ -111,6 +114,55 @@ def test_a_run_that_fails_stops_no_other(tmp_path, session):
     assert len(swept.rows) == 1
 
 
+def test_a_run_whose_directory_goes_missing_has_failed(tmp_path, session):
+    asked = sweep(space={"learning_rate": [1e-3, 2e-3]}, metric="validation/excess")
+    driver = Driver(asked, Placement(open_storage(tmp_path)))
+    with driver.holding():
+        pairs = [(setting, 0) for setting in asked.settings()]
+        driver.add(*pairs)
+        driver.run(*pairs[0]).train()
+        driver.run(*pairs[0]).conclude(open_run(driver.run(*pairs[0]).path), (), figures=False, evaluation=False)
+    results = {result.status: result.message for result in driver.swept().results}
+    assert results == {"FINISHED": "", "FAILED": "its directory is gone"}
+    assert read_json(tmp_path / "a-sweep" / "sweep.json")["status"] == "FAILED"
+
+
+def test_a_driver_that_was_taken_over_writes_nothing(tmp_path):
+    driver = Driver(sweep(), Placement(open_storage(tmp_path)))
+    setting = driver.sweep.settings()[0]
+
+    def end():
+        with driver.holding():
+            driver.add((setting, 0))
+            heir = Lease.claim(tmp_path / "a-sweep" / "lease", anyhow=True)
+            run = Run(driver.run(setting, 0).study, tmp_path, sweep="a-sweep", drivers={"sweep": heir.epoch})
+            run.train()
+            with pytest.raises(Fenced):  # a mark by force
+                driver.stop_early(run.key, 20)
+            driver.folder.write(note="too late")
+
+    with pytest.raises(Fenced):
+        end()
+    record = read_json(tmp_path / "a-sweep" / "sweep.json")
+    assert (record["status"], record["note"], record["stopped"]) == ("RUNNING", "", {})
+
+
+def test_a_damaged_record_forgets_no_early_stop(tmp_path):
+    asked = sweep(stopping="asha")
+    (setting, *_), first = asked.settings(), Driver(asked, Placement(open_storage(tmp_path)))
+    with first.holding():
+        first.add((setting, 0))
+        first.run(setting, 0).take_and_mark("FINISHED", "", stopped_early=20)
+        key, began = first.run(setting, 0).key, first.folder.record.began
+        with first.run(setting, 0).claimed():
+            pass
+    (tmp_path / "a-sweep" / "sweep.json").write_text("{")
+    second = Driver(asked, Placement(tmp_path))
+    with second.holding():
+        assert second.stopped == {key: 20}
+        assert second.folder.record.began == began
+
+
 def test_a_metric_that_is_not_measured_is_named(tmp_path, session):
     with pytest.raises(InputError, match=r"there is no metric 'fid': there are .*nll"):
         run_sweep(sweep(metric="fid", space={"schedule": ["exp3"]}), Placement(tmp_path))
@@ -120,8 +172,6 @@ def test_a_sweep_that_is_driven_is_refused_to_a_second_driver(tmp_path):
     code = "import sys,time\nfrom pathlib import Path\nfrom cluster.lease import Lease\n"
     code += "lease = Lease.claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     folder = tmp_path / "runs" / "a-sweep" / "lease"
-    from cluster.storage import open_storage
-
     open_storage(tmp_path / "runs")
     with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"

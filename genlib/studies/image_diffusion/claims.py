@@ -233,6 +233,6 @@ CLAIMS = (
         "... less of it where it acts on middling noise alone",
         (SMALL,),
         lambda runs: _guided(runs[0], levels=MIDDLE).recall - _guided(runs[0]).recall,
-        f"recall with guidance {GUIDANCE:g} at noise of {MIDDLE[0]:g} to {MIDDLE[1]:g} − at all noise, of {COUNT} images",
+        f"recall with guidance {GUIDANCE:g} at noise of {MIDDLE[0]:g} to {MIDDLE[1]:g} − at all levels, {COUNT} images",
     ),
 )

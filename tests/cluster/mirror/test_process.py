@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from cluster.lease import read_holder
+from cluster.lease import is_alive, read_holder
 from cluster.mirror import NOWHERE, mirror_folder, start_mirror, wait_until_shown
 from cluster.storage import open_storage
 
@@ -22,7 +22,7 @@ def test_files_planted_where_it_starts_are_not_run(tmp_path):
         assert not mark.exists()
     finally:
         holder = read_holder(folder / "lease")
-        while holder is not None and holder["alive"]:
+        while holder is not None and is_alive(folder / "lease"):
             os.kill(holder["pid"], signal.SIGTERM)
             time.sleep(0.05)
             holder = read_holder(folder / "lease")

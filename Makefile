@@ -5,7 +5,7 @@ RUN := OMP_NUM_THREADS=1 $(VENV)/bin/python
 READY := $(VENV)/.ready
 PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: setup sweep test test-all test-gpu check pages bench claims results leaderboard ui clean
+.PHONY: setup sweep test test-all test-gpu check pages bench audit claims results leaderboard ui clean
 
 setup: $(READY)
 
@@ -48,6 +48,12 @@ bench: $(VENV)/.bench
 	$(RUN) experiments/bench/views.py
 	$(RUN) experiments/bench/images.py
 	$(RUN) experiments/bench/service.py
+	$(RUN) experiments/bench/many.py
+
+# A bill of materials of what is installed, in CycloneDX.
+audit: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audit]'
+	$(VENV)/bin/cyclonedx-py environment --output-file genlib.cdx.json $(VENV)/bin/python
 
 claims: $(READY)
 	$(RUN) experiments/claims.py

@@ -62,8 +62,7 @@ def has_writer(path: Path) -> bool:
 
 def refuse_written(path: Path) -> None:
     """Raise where a living process writes the run, or drives workers that do."""
-    for folder in ("lease", DRIVER):
-        refuse_held(path / folder)
+    refuse_held(path / "lease", path / DRIVER)
 
 
 def read_result(path: Path) -> Result:

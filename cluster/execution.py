@@ -54,8 +54,7 @@ def do_first(runs: Sequence[Run], do: Callable[[Run], Any]) -> None:
     """
     for run in runs:
         while read_result(run.path).status not in ("FINISHED", "FAILED"):
-            for folder in ("lease", DRIVER):
-                wait_for_lapse(run.path / folder)
+            wait_for_lapse(run.path / "lease", run.path / DRIVER)
             try:
                 with suppress(Held, Fenced):
                     do(run)

@@ -11,14 +11,13 @@ the same namespace of process ids) lives while its process does. Of any other on
 file has not changed during twenty seconds of the reader's own watching. A living holder can be robbed by its driver
 alone: leases carry the epochs of the drivers they were claimed for, and an older driver than the last one gets nothing.
 
-A fenced holder that slept right between its last look and a write may still touch: its own segment of a journal, which
-readers cut at the next one's beginning; a checkpoint, whose bits are those that the next one computes; a half-made
-folder, which nobody reads.
+A fenced holder that slept right between its last look and a write may still do that one write: a line of its own part
+of a journal, which readers cut at the next one's beginning; a checkpoint or an evaluation, which hold what the next one
+computes too; a result or a record, which the next one writes again when it ends.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -32,7 +31,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from cluster.files import StorageFailed, create
+from cluster.files import Damaged, StorageFailed, create, sealed, storage_failures, unsealed
 from genlib import InputError
 
 BEAT, LAPSE = 2.0, 20.0
@@ -57,8 +56,9 @@ class Fenced(RuntimeError):
 class Lease:
     """The right to write in a folder."""
 
-    def __init__(self, folder: Path, epoch: int, drivers: Drivers | None = None) -> None:
-        self.folder, self.epoch, self.drivers = folder, epoch, dict(drivers or {})
+    def __init__(self, folder: Path, epoch: int, drivers: Drivers, seen: Drivers) -> None:
+        self.folder, self.epoch, self.drivers = folder, epoch, dict(drivers)
+        self.seen = {**seen, **drivers}
         self.path = _path(folder, epoch)
         self._asked, self._looked = False, 0.0
 
@@ -72,24 +72,25 @@ class Lease:
             anyhow: take it from a living process whoever that is.
         """
         drivers = drivers or {}
-        newest, last = _last(folder)
-        known = last.get("drivers") or {}
-        shared = drivers.keys() & known.keys()
-        if any(known[name] > drivers[name] for name in shared):
-            raise Fenced(f"a newer driver has taken over {folder}: this one stops without writing any more.")
-        if newest and not anyhow and not (force and shared):
-            refuse_held(folder)
-        lease = cls(folder, newest + 1, drivers)
-        if not create(lease.path, json.dumps(lease._described()).encode()) or newest_epoch(folder) != lease.epoch:
-            raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
-        for old in range(max(1, newest - 8), lease.epoch):
-            _path(folder, old).unlink(missing_ok=True)
-            _path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
+        with storage_failures(folder):
+            newest, last = _last(folder)
+            seen = last.get("seen") or {}
+            if any(seen.get(name, 0) > epoch for name, epoch in drivers.items()):
+                raise Fenced(f"a newer driver has taken over {folder}: this one stops without writing any more.")
+            if newest and not anyhow and not (force and drivers.keys() & (last.get("drivers") or {}).keys()):
+                refuse_held(folder)
+            lease = cls(folder, newest + 1, drivers, seen)
+            if not create(lease.path, sealed(lease._holder()).encode()) or newest_epoch(folder) != lease.epoch:
+                raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
+            for old in range(max(1, newest - 8), lease.epoch):
+                _path(folder, old).unlink(missing_ok=True)
+                _path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
         return lease
 
-    def _described(self) -> dict[str, Any]:
+    def _holder(self) -> dict[str, Any]:
+        """What the file says: who holds it, for which drivers, and the newest drivers that anybody has held it for."""
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _started(os.getpid())}
-        return {"epoch": self.epoch, "drivers": self.drivers, **holder}
+        return {"epoch": self.epoch, "drivers": self.drivers, "seen": self.seen, **holder}
 
     def check(self) -> None:
         """Raise `Fenced` where another process has taken over, `StorageFailed` where the folder is away."""
@@ -133,8 +134,7 @@ class Lease:
             if self._is_taken():
                 return
             try:
-                said = {"epoch": self.epoch, "drivers": self.drivers, "released": time.time()}
-                aside.write_text(json.dumps(said))
+                aside.write_text(sealed({"epoch": self.epoch, "seen": self.seen, "released": time.time()}))
                 os.replace(aside, self.path)
             except OSError:
                 with suppress(OSError):
@@ -207,35 +207,27 @@ def ask_to_stop(folder: Path) -> None:
     _path(folder, newest_epoch(folder)).with_suffix(".stop").touch()
 
 
-def refuse_held(folder: Path) -> None:
-    """Raise `Held` while a living process other than this one holds the lease; one of another place is watched."""
+def refuse_held(*folders: Path) -> None:
+    """Raise `Held` while a living process other than this one holds one of these; those of other places are watched."""
     began, said = time.monotonic(), False
-    while True:
-        epoch, holder = _last(folder)
-        if not _holds(holder) or _is_this_process(holder) or not _lives(folder, epoch, holder):
-            return
-        if _is_here(holder) or _WATCHED[folder].beats:
-            raise Held(
-                f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is writing to {folder}: "
-                "wait for it, or end it, then give the same command again."
-            )
-        if not said and time.monotonic() - began > GLANCE:
-            said = True
-            sys.stderr.write(
-                f"process {holder.get('pid', '?')} on {holder.get('host', '?')} was writing to {folder}: "
-                f"watching for {LAPSE:.0f} seconds whether it still does.\n"
-            )
+    while held := _held_by_others(folders):
+        for folder, holder in held.items():
+            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+            if _is_here(holder) or _WATCHED[folder].beats:
+                raise Held(f"{who} is writing to {folder}: wait for it, or end it, then give the same command again.")
+            if not said and time.monotonic() - began > GLANCE:
+                said = True
+                sys.stderr.write(
+                    f"{who} was writing to {folder}: watching for {LAPSE:.0f} seconds whether it still does.\n"
+                )
         time.sleep(LOOK)
 
 
-def wait_for_lapse(folder: Path, *, seconds: float = float("inf")) -> None:
-    """Wait while another living process holds the lease, for `seconds` at most."""
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        try:
-            return refuse_held(folder)
-        except Held:
-            time.sleep(0.5)
+def wait_for_lapse(*folders: Path, seconds: float = float("inf")) -> None:
+    """Wait while another living process holds one of these leases, for `seconds` at most."""
+    until = time.monotonic() + seconds
+    while _held_by_others(folders) and time.monotonic() < until:
+        time.sleep(LOOK)
 
 
 def newest_epoch(folder: Path) -> int:
@@ -256,20 +248,25 @@ def is_held_here(folder: Path) -> bool:
     return holder is not None and _is_this_process(holder)
 
 
-def is_alive(folder: Path) -> bool:
-    """Whether a living process writes to the folder. One of another place counts as alive until its silence is sure."""
+def is_alive(folder: Path, *, here: bool = False) -> bool:
+    """Whether a living process writes to the folder. One of another place counts as alive until its silence is sure.
+
+    Arguments:
+        here: count those of this place alone.
+    """
     epoch, holder = _last(folder)
-    return _holds(holder) and _lives(folder, epoch, holder)
+    return _holds(holder) and (_is_here(holder) or not here) and _lives(folder, epoch, holder)
 
 
 def are_silent(folders: Collection[Path], *, seconds: float = GLANCE) -> set[Path]:
     """Which folders' holders are dead, after a look: those of other places are watched together for some seconds."""
     began = time.monotonic()
-    left = {folder for folder in folders if is_alive(folder) and not _is_here(read_holder(folder) or {})}
+    alive = {folder for folder in folders if is_alive(folder)}
+    left = {folder for folder in alive if not _is_here(read_holder(folder) or {})}
     while left and time.monotonic() - began < seconds:
         time.sleep(LOOK)
         left = {folder for folder in left if is_alive(folder) and not _WATCHED[folder].beats}
-    return left | {folder for folder in folders if not is_alive(folder)}
+    return {folder for folder in folders if folder in left or folder not in alive or not is_alive(folder)}
 
 
 @contextmanager
@@ -283,9 +280,9 @@ def exit_when_lapsed(folder: Path, epoch: int) -> Iterator[None]:
             newest, alive = newest_epoch(folder), is_alive(folder)
         except OSError:
             newest, alive = 0, False
-        if newest:
+        if newest >= epoch:  # else it is the listing of a cache, or of a storage that is away
             answered = time.monotonic()
-            if newest != epoch or not alive:
+            if newest > epoch or not alive:
                 os._exit(3)
         elif time.monotonic() - answered > LAPSE:  # a storage that is away for a moment comes back
             os._exit(3)
@@ -321,13 +318,25 @@ class _Watched(NamedTuple):
 
     sign: tuple[int, ...]
     """What changes with every heartbeat."""
-    since: float
-    """When the sign was first seen, by this process's own clock."""
-    beats: bool
+    looked: float
+    """When it was last looked at, by this process's own clock."""
+    silence: float = 0.0
+    """Seconds of watching without a change: who looks seldom, or slept, knows little of the time between."""
+    beats: bool = False
     """Whether the sign has changed under this process's eyes."""
 
 
 _WATCHED: dict[Path, _Watched] = {}
+
+
+def _held_by_others(folders: Collection[Path]) -> dict[Path, dict[str, Any]]:
+    """The holders of these leases that live and are not this process."""
+    found = {}
+    for folder in folders:
+        epoch, holder = _last(folder)
+        if _holds(holder) and not _is_this_process(holder) and _lives(folder, epoch, holder):
+            found[folder] = holder
+    return found
 
 
 def _last(folder: Path) -> tuple[int, dict[str, Any]]:
@@ -335,17 +344,14 @@ def _last(folder: Path) -> tuple[int, dict[str, Any]]:
     epoch = 0
     for _ in range(3):  # it may be replaced between the look and the reading
         epoch = newest_epoch(folder)
-        try:
-            text = _path(folder, epoch).read_text(errors="replace")
-            break
-        except OSError:
-            continue
-    else:
-        return epoch, {}
-    try:
-        return epoch, dict(json.loads(text))
-    except (ValueError, TypeError):
-        return epoch, {"epoch": epoch}  # unreadable: only silence counts
+        if not epoch:
+            return 0, {}
+        with suppress(FileNotFoundError):
+            try:
+                return epoch, unsealed(_path(folder, epoch).read_text(errors="replace"))
+            except Damaged:  # or of a genlib before 0.8.0: only silence counts
+                break
+    return epoch, {"epoch": epoch}
 
 
 def _holds(holder: Mapping[str, Any]) -> bool:
@@ -354,7 +360,9 @@ def _holds(holder: Mapping[str, Any]) -> bool:
 
 def _lives(folder: Path, epoch: int, holder: Mapping[str, Any]) -> bool:
     if _is_here(holder):
-        return _started(int(holder["pid"])) == holder["started"]
+        started = _started(holder["pid"])
+        if started is not None or _is_gone(holder["pid"]):
+            return started == holder["started"]
     try:
         with open(
             _path(folder, epoch), "rb"
@@ -366,7 +374,9 @@ def _lives(folder: Path, epoch: int, holder: Mapping[str, Any]) -> bool:
     if before is None or before.sign != sign:
         _WATCHED[folder] = _Watched(sign, now, beats=before is not None and before.sign[0] == epoch)
         return True
-    return now - before.since <= LAPSE
+    silence = before.silence + min(now - before.looked, GLANCE)
+    _WATCHED[folder] = before._replace(looked=now, silence=silence)
+    return silence <= LAPSE
 
 
 def _is_here(holder: Mapping[str, Any]) -> bool:
@@ -388,20 +398,29 @@ def _place() -> str | None:
 
 
 def _started(pid: int) -> float | None:
-    """When a process started, by a clock that nobody sets; None where there is none, or only its corpse."""
+    """When a process started, by a clock that nobody sets; -1 of a corpse; None where it cannot be told."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if words[0] in "ZX" else float(words[19])
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
+        return -1.0 if words[0] in "ZX" else float(words[19])
     except (OSError, IndexError, ValueError):
-        return None
-    try:
+        if Path("/proc/self").exists():
+            return None
+    try:  # macOS
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.Error:
         return None
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether there is no such process. One that others may not look at is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _path(folder: Path, epoch: int) -> Path:

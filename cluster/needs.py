@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from cluster.directory import DRIVER, open_run
-from cluster.lease import Held, wait_for_lapse
+from cluster.lease import Fenced, Held, wait_for_lapse
 from cluster.run import Run
 from genlib import Study
 from genlib.needs import lending
@@ -45,9 +45,8 @@ def is_trained(run: Run) -> bool:
 def train_need(run: Run) -> Run:
     """A finished run: it was there, or is trained now, here or by another process that needs it too."""
     while not is_trained(run):
-        for folder in ("lease", DRIVER):
-            wait_for_lapse(run.path / folder)
-        with suppress(Held), torch.enable_grad(), torch.device("cpu"), one_thread():
+        wait_for_lapse(run.path / "lease", run.path / DRIVER)
+        with suppress(Held, Fenced), torch.enable_grad(), torch.device("cpu"), one_thread():
             run.execute(figures=False)
     return run
 

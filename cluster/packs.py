@@ -114,6 +114,8 @@ def _train(
 
     studies = [members[k].run.study for k in order]
     states = [members[k].state for k in order]
+    for k in order:
+        members[k].run.states.beside = len(order)
     for reports in train_pack(studies, states, launch=launch, stop=stops) if order else ():
         for k, error in _written({order[place]: report for place, report in reports.items()}, members, lost):
             lost.add(k)

@@ -140,8 +140,8 @@ class Run:
         if None in evaluations:
             return None
         default = self.path / "evaluations" / str(read_json(self.path / "result.json").get("evaluation"))
-        if read_evaluation(default) is not None:
-            self._copy_samples(default)
+        if default in map(self.evaluation_folder, looks) and not self._has_samples_of(default):
+            return None
         return [metrics for metrics in evaluations if metrics is not None]
 
     def train(
@@ -189,10 +189,13 @@ class Run:
 
     def _copy_samples(self, evaluation: Path) -> None:
         """Put the default evaluation's samples beside the result, unless they are there, whole."""
-        copy, samples = self.path / "samples.npz", evaluation / "samples.npz"
-        if not copy.exists() or file_sha256(copy) != file_sha256(samples):
+        if not self._has_samples_of(evaluation):
             with storage_failures(self.path):
-                replace(copy, samples.read_bytes())
+                replace(self.path / "samples.npz", (evaluation / "samples.npz").read_bytes())
+
+    def _has_samples_of(self, evaluation: Path) -> bool:
+        copy = self.path / "samples.npz"
+        return copy.exists() and file_sha256(copy) == file_sha256(evaluation / "samples.npz")
 
     # -- where it stands -----------------------------------------------------------------------------------------------
 
@@ -235,6 +238,7 @@ class Run:
         is_new = not (self.path / "study.json").exists()
         refused = False
         try:
+            lease.keep()  # to load and hash the data may take long
             keep_record(self.path, self.study, self.key, self.origin and self.origin.described(), self.note)
             if self.origin is None:
                 sign_in(self.storage, self.path, self.study)
@@ -257,7 +261,7 @@ class Run:
 
     def _leave_nothing(self, lease: Lease) -> None:
         """Remove what a refused run has made; its driver, where it has one, removes the rest."""
-        with suppress(Fenced):
+        with suppress(Fenced, StorageFailed, OSError):
             lease.check()
             for path in self.path.iterdir():
                 if path.name not in (DRIVER, "lease"):

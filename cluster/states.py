@@ -46,6 +46,8 @@ class States:
         self.path, self.study, self.origin, self.note = path, study, origin, note
         self._best: tuple[float, int] | None = None
         self._saved, self._cost = time.monotonic(), 0.0
+        self.beside = 1
+        """Number of runs that this process trains as one: all of them are saved in the same time."""
 
     def newest(self, launch: Launch) -> genlib.State:
         """The newest whole checkpoint's state that the journal reaches; else the origin's, or the furthest one that
@@ -103,7 +105,7 @@ class States:
 
     def _is_time(self, progress: Progress) -> bool:
         """Whether too much would be lost by now. Between validations weights may be lost already: they are not kept."""
-        if time.monotonic() - self._saved < max(MINUTE, self._cost / SHARE):
+        if time.monotonic() - self._saved < max(MINUTE, self.beside * self._cost / SHARE):
             return False
         return all(bool(parameter.isfinite().all()) for parameter in progress.state.model.parameters())
 

@@ -99,6 +99,16 @@ def sweep_folders(storage: Path) -> Iterator[Path]:
     yield from sorted(path.parent for path in storage.glob("*/sweep.json"))
 
 
+def set_asides(storage: Path, *, days: float) -> list[Path]:
+    """What `--fresh` and damage have moved out of the way, in the storage and in its runs, more than some days ago."""
+    found = {*storage.glob(".aside/*"), *storage.glob("aside-*"), *storage.glob("*/aside-*")}
+    found |= {path for folder in run_folders(storage) for path in folder.rglob("aside-*")}
+    moved = {path: int(match[1]) / 1e9 for path in found if (match := re.fullmatch(r"aside-.*-(\d{18,})", path.name))}
+    until = time.time() - 86_400 * days
+    # What lies in a moved folder goes with it.
+    return sorted(p for p in moved if moved[p] <= until and not any(parent in moved for parent in p.parents))
+
+
 def find_run(named: str, storage: Path) -> Path:
     """The run directory that a path, also one inside the storage, or the beginning of a key names."""
     for path in (Path(named), storage / named):

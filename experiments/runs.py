@@ -1,6 +1,6 @@
 """Run directories, without MLflow: list them, look at one, compare two, draw or delete some.
 
-python experiments/runs.py list | show RUN | diff RUN RUN | draw RUN … | delete RUN …   [--storage runs]
+python experiments/runs.py list | show RUN | diff RUN RUN | draw RUN … | delete RUN … | prune   [--storage runs]
 
 A RUN is a directory or the beginning of a key.
 """
@@ -20,9 +20,10 @@ from rich.table import Table
 from cluster.directory import open_run, open_study, read_result, read_results, refuse_written
 from cluster.files import Damaged, read_json
 from cluster.journal import last_row
+from cluster.plan import bytes_in_words
 from cluster.run import Run
 from cluster.states import Origin
-from cluster.storage import find_run, run_folders, storage_from
+from cluster.storage import find_run, run_folders, set_asides, storage_from
 from cluster.sweep_record import in_words, read_sweep
 from experiments.command.arguments import POSITIONAL, read_command
 from experiments.command.console import nearest_preset
@@ -81,6 +82,18 @@ class Delete:
     """Keys, beginnings of keys, or run directories inside the storage."""
     yes: bool = False
     """Delete the runs instead of only naming them."""
+    storage: Path | None = None
+    """The storage folder. [GENLIB_STORAGE, else ./runs]"""
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Delete what --fresh and damage have moved aside; without --yes, only say what."""
+
+    days: float = 30.0
+    """Days that it must have been there for."""
+    yes: bool = False
+    """Delete it instead of only naming it."""
     storage: Path | None = None
     """The storage folder. [GENLIB_STORAGE, else ./runs]"""
 
@@ -226,9 +239,28 @@ def delete(command: Delete, console: Console) -> None:
         console.print("give --yes to do it")
 
 
+def prune(command: Prune, console: Console) -> None:
+    """Remove what was moved aside and is in nobody's way but the disk's."""
+    if not command.days >= 0:
+        raise InputError(f"--days: got {command.days:g}; allowed is a number of at least 0.")
+    storage = storage_from(command.storage)
+    paths, total = set_asides(storage, days=command.days), 0
+    for path in paths:
+        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+        total += size
+        if command.yes:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        done = "deleted" if command.yes else "would delete"
+        console.print(f"{done} {path}, {bytes_in_words(size)}", soft_wrap=True, highlight=False)
+    many = f"{len(paths)} thing{'s' * (len(paths) != 1)} that {'was' if len(paths) == 1 else 'were'} moved aside"
+    console.print(f"{many}, {bytes_in_words(total)}", highlight=False)
+    if paths and not command.yes:
+        console.print("give --yes to do it")
+
+
 def main(arguments: list[str]) -> None:
     """Carry out one command."""
-    actions: dict[type, Any] = {List: list_runs, Show: show, Diff: diff, Draw: draw, Delete: delete}
+    actions: dict[type, Any] = {List: list_runs, Show: show, Diff: diff, Draw: draw, Delete: delete, Prune: prune}
     command = read_command({kind.__name__.lower(): kind for kind in actions}, arguments, about=__doc__)
     actions[type(command)](command, Console(width=None if sys.stdout.isatty() else 140))
 

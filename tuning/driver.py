@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from cluster.directory import Result, read_result
 from cluster.evaluations import read_evaluation
+from cluster.lease import Fenced
 from cluster.needs import needs_of
 from cluster.record import command
 from cluster.run import Run
@@ -61,6 +62,12 @@ class Driver:
                 self.folder.write(status="KILLED", ended=time.time())
             elif any(result.status != "FINISHED" for result in self._results().values()):
                 self.folder.write(status="FAILED", ended=time.time())
+            listed = [known for known in self.folder.record.settings if self._stays_listed(known)]
+            self.folder.write(settings=listed)
+
+    def _stays_listed(self, known: Tried) -> bool:
+        """Whether a run is of this sweep still: one that was asked for once, and not to its end, is not."""
+        return known.key in self.tried or read_result(self.path / known.key).status == "FINISHED"
 
     def _begin(self, known: SweepRecord | None) -> SweepRecord:
         """The record to begin with; what an earlier driver of the same sweep tried and stopped is kept."""
@@ -87,6 +94,10 @@ class Driver:
     def settle(self, signal: str) -> None:
         """A signal ends the driver: every run that has not finished may save its state, and is marked."""
         self.folder.settled = True
+        try:
+            self.folder.lease.check()
+        except Fenced:  # the runs are another's by now
+            return
         needs = [Run(need, self.placement.storage) for need in needs_of(self.sweep.studies())]
         stop_runs([*held_here(needs), *(self.run(*tried) for tried in list(self.tried.values()))], signal)
         self.folder.settle(signal)
@@ -96,6 +107,7 @@ class Driver:
         return len(statuses) < self.expected or any(status not in ("FINISHED", "FAILED") for status in statuses)
 
     def _kill_unfinished(self, why: str) -> None:
+        self.folder.lease.check()
         kill_unfinished([self.run(*tried) for tried in list(self.tried.values())], why)
 
     # -- its runs ------------------------------------------------------------------------------------------------------
@@ -128,6 +140,7 @@ class Driver:
             return  # Tune had only heard its numbers again
         if self.seconds_left == 0:
             return  # the sweep's time was over: the run was not hopeless
+        self.folder.lease.check()
         run.take_and_mark("FINISHED", "", stopped_early=step)
         self.note_stopped(key, step)
 
@@ -200,5 +213,6 @@ class Driver:
         return Swept(results, sorted(measured, key=merit), dict(self.stopped), self.path)
 
     def record_best(self, best: Best, note: str) -> None:
-        """Add the best setting and a note to the record."""
-        self.folder.write(best=best, note=note)
+        """Add the best setting and a note to the record, unless another process drives the sweep by now."""
+        with suppress(Fenced):
+            self.folder.write(best=best, note=note)

@@ -38,7 +38,7 @@ class SweepFolder:
     @property
     def drivers(self) -> dict[str, int]:
         """For whom the runs of the folder are done: the process that holds it now."""
-        return {"sweep": self.lease.epoch}
+        return drivers_of(self.path.name, self.lease.epoch)
 
     def write(self, **news: Any) -> None:
         """Change fields of the record, and write it; raises `Fenced` where another process drives the sweep now."""
@@ -51,6 +51,11 @@ class SweepFolder:
         self.settled = True
         with suppress(Fenced):
             self.write(status="KILLED", ended=time.time())
+
+
+def drivers_of(name: str, epoch: int) -> dict[str, int]:
+    """For whom the runs of a sweep's folder are done."""
+    return {f"sweep {name}": epoch}
 
 
 @contextmanager
@@ -73,11 +78,10 @@ def held(path: Path, name: str, begin: Callable[[SweepRecord | None], SweepRecor
         yield folder
         if folder.record.status == "RUNNING":
             folder.write(status="FINISHED", ended=time.time())
-    except Fenced:
-        raise
     except BaseException as error:
         if folder is not None and not folder.settled:
-            folder.write(status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", ended=time.time())
+            with suppress(Fenced):
+                folder.write(status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", ended=time.time())
         raise
     finally:
         lease.release()

@@ -195,8 +195,7 @@ def _work(parcel: Parcel, driver: str) -> tuple[Any, bool]:
     torch.set_num_threads(1)
     runs, work = unpack(parcel)
     with exit_when_lapsed(Path(driver), 1):
-        for run in runs:
-            wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
+        wait_for_lapse(*(run.path / "lease" for run in runs))  # an orphan of an earlier driver ends by itself
         if work is None:
             outcomes = execute_pack(runs, evaluation=False)
             return [outcome.run.path for outcome in outcomes if isinstance(outcome.error, Stopped)], False

@@ -289,7 +289,6 @@ def _trained(parcel: Parcel, folder: str, epoch: int) -> set[str]:
     torch.set_num_threads(1)
     runs, halving, device, any_device = unpack(parcel)
     with exit_when_lapsed(Path(folder), epoch):
-        for run in runs:
-            wait_for_lapse(run.path / "lease")  # an orphan of an earlier driver ends by itself
+        wait_for_lapse(*(run.path / "lease" for run in runs))  # an orphan of an earlier driver ends by itself
         outcomes = execute_pack(runs, Launch(device=device), halving, evaluation=False, any_device=any_device)
     return {outcome.run.key for outcome in outcomes if isinstance(outcome.error, Diverged)}

@@ -14,6 +14,7 @@ from cluster.files import Stopped
 from cluster.lease import Fenced, Held, exit_when_lapsed, wait_for_lapse
 from cluster.run import Listener, Run
 from genlib import Progress, Study
+from tuning.folder import drivers_of
 from tuning.sweep import Placement, Sweep
 
 
@@ -36,7 +37,7 @@ def execute_trial(
     """Do one run; returns the value it reached, or nothing where it reached none: a failure is recorded, not raised."""
     folder = placement.storage / sweep.slug
     run, *passed = (
-        Run(one, placement.storage, sweep=sweep.slug, drivers={"sweep": driver})
+        Run(one, placement.storage, sweep=sweep.slug, drivers=drivers_of(sweep.slug, driver))
         # Runs that are stopped early have to tell of it themselves, so their own trials do them.
         for one in (study, *(passed_by(study, sweep.trained(study.seed)) if sweep.stopping == "none" else ()))
     )

@@ -140,7 +140,8 @@ def in_a_line(error: Exception) -> str:
 
 
 def start_mirror(storage: Path, *, again: bool = False) -> None:
-    """Start the process if none is alive. It is nobody's child, so that it survives whoever started it.
+    """Start the process if none is alive here. It is nobody's child, so that it survives whoever started it; it ends by
+    itself where one on another machine does the work.
 
     It is told the places of the user's own studies that this process was handed; a mirror that does not know them, and
     so cannot export their models, is replaced.
@@ -153,7 +154,7 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     folder = mirror_folder(storage)
     origins = [provenance(kind) for kind in adopted().values()]
     own = [one.place for one in origins if one and one.place]
-    if is_alive(folder / "lease") and not again and set(own) <= set(_state(folder).get("own", ())):
+    if is_alive(folder / "lease", here=True) and not again and set(own) <= set(state_of(folder).get("own", ())):
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -178,7 +179,7 @@ def trouble(storage: Path) -> str | None:
     folder = mirror_folder(storage)
     if not is_alive(folder / "lease"):
         start_mirror(storage)
-    return _complaint(storage, _state(folder))
+    return _complaint(storage, state_of(folder))
 
 
 def _complaint(storage: Path, state: dict[str, Any]) -> str | None:
@@ -188,8 +189,12 @@ def _complaint(storage: Path, state: dict[str, Any]) -> str | None:
     return f"MLflow at {shown} does not take it now ({state['error']}): the mirror goes on trying."
 
 
-def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
-    """Wait until everything up to this moment is in MLflow; returns a sentence where that is not to be had now."""
+def wait_until_shown(storage: Path, *, seconds: float = 120, after: int = 0) -> str | None:
+    """Wait until everything up to this moment is in MLflow; returns a sentence where that is not to be had now.
+
+    Arguments:
+        after: the epoch of a mirror whose passes do not count any more.
+    """
     if tracking_uri(storage) == NOWHERE:
         return None
     since, folder = time.time(), mirror_folder(storage)
@@ -198,8 +203,8 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WAITING).touch()
     while time.time() - since < seconds:
-        state = _state(folder)
-        if state.get("began", 0) > since:
+        state = state_of(folder)
+        if state.get("began", 0) > since and state.get("epoch", 0) > after:
             return _complaint(storage, state)
         if not is_alive(folder / "lease") and time.time() - started > 10:
             start_mirror(storage)
@@ -208,7 +213,7 @@ def wait_until_shown(storage: Path, *, seconds: float = 120) -> str | None:
     return f"the mirror is not done yet: see {folder / 'log.txt'}."
 
 
-def _state(folder: Path) -> dict[str, Any]:
+def state_of(folder: Path) -> dict[str, Any]:
     """What the mirror's process says of itself; empty where it has not yet."""
     try:
         return read_json(folder / "state.json")

@@ -30,6 +30,7 @@ class Mirror:
         self.storage, self.store = storage, Store(uri, artifacts)
         self.error = ""
         self._failures = 0
+        self._check: Callable[[], None] = lambda: None
         mark = read_json(storage / MARK)["id"]
         self.cursor = Cursor(mirror_folder(storage) / CURSOR)
         self.cursor.forget_all_but(
@@ -41,8 +42,13 @@ class Mirror:
         self.runs = RunMirror(storage, mark, self.store, self.cursor)
         self.sweeps = SweepMirror(mark, self.store, self.cursor)
 
-    def bring_everything(self) -> bool:
-        """Show what is new; True where anything was."""
+    def bring_everything(self, check: Callable[[], None] = lambda: None) -> bool:
+        """Show what is new; True where anything was.
+
+        Arguments:
+            check: raises where another mirror does the work; asked before every folder.
+        """
+        self._check = check
         read_json(self.storage / MARK)  # a storage that is not mounted is not an empty one
         self.error, self._failures = "", 0
         changed = self._drop_what_was_deleted()
@@ -63,7 +69,7 @@ class Mirror:
         gone = [place for place in (*self.cursor.sweeps, *self.cursor.runs) if not (self.storage / place).exists()]
         for place in gone:
             mirror: RunMirror | SweepMirror = self.sweeps if place in self.cursor.sweeps else self.runs
-            if any((self.storage / ".aside").glob(f"aside-{Path(place).name}-*")):
+            if self._is_aside(place):
                 mirror.retire(place)  # begun anew
                 continue
             entry = self.cursor.sweeps.pop(place, None) or self.cursor.runs.pop(place)
@@ -71,8 +77,15 @@ class Mirror:
                 self.store.delete(run)
         return bool(gone)
 
+    def _is_aside(self, place: str) -> bool:
+        """Whether a folder was moved out of the way, by itself or with the sweep that it is of."""
+        sweep, _, key = place.rpartition("/")
+        aside, moved = self.storage / ".aside", f"aside-{key}-*"
+        return bool([*aside.glob(moved), *(aside.glob(f"aside-{sweep}-*/{key}") if sweep else ())])
+
     def _guarded(self, bring: Callable[[Path], bool], folder: Path) -> bool:
         """Bring one folder; a damaged or foreign one stops no other."""
+        self._check()
         try:
             changed = bring(folder)
         except (Damaged, InputError):  # the next command on it mends it, or says what it is

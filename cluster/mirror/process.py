@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 import traceback
@@ -9,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.directory import has_writer
-from cluster.files import write_json
-from cluster.lease import Held, Lease, is_alive
-from cluster.mirror import CURSOR, WAITING, in_a_line, mirror_folder
-from cluster.storage import run_folders, sweep_folders
+from cluster.files import StorageFailed, write_json
+from cluster.lease import Fenced, Held, Lease, is_alive
+from cluster.mirror import CURSOR, WAITING, in_a_line, mirror_folder, state_of
+from cluster.storage import open_storage, run_folders, sweep_folders
 from genlib import InputError, find_study
 
 LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
@@ -20,32 +21,47 @@ LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
 long it tries when nothing runs any more: after that the next command, or `experiments/mirror.py`, takes it up again."""
 
 
-def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] = ()) -> None:
+def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] = (), stays: bool = False) -> None:
     """Bring MLflow up to date until nothing lives and nothing is left to show.
 
     Arguments:
         again: take over from a process that is alive, and begin from nothing.
         own: places of users' own studies, whose models are then exported too; take over from a process without them.
+        stays: as a service does: wait for what comes next, and for another mirror to end.
     """
     folder = mirror_folder(storage)
     known = [place for place in own if _is_found(place)]
-    force = again or bool(known)
+    force = again or not set(known) <= set(state_of(folder).get("own", ()))
     while True:
         try:
             lease = Lease.claim(folder / "lease", anyhow=force)
-        except Held:
-            return
+        except (Held, StorageFailed) as error:
+            if not stays and isinstance(error, Held):
+                return
+            if not stays:
+                raise
+            time.sleep(LINGER)
+            continue
         if again:
             (folder / CURSOR).unlink(missing_ok=True)
         again = force = False
         lease.keep()
         try:
-            _work(storage, lease, known)
+            _work(storage, lease, known, stays=stays)
+        except Fenced:
+            if not stays:
+                raise
         finally:
             lease.release()
         # A run that began just now saw this process alive and started none: look once more.
-        if not something_lives(storage):
+        if not stays and not something_lives(storage):
             return
+
+
+def mirror_for_ever(storage: Path, *, again: bool = False, own: Sequence[str] = ()) -> None:
+    """Mirror in this process, as a service does, until a signal ends it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the lease is released on the way
+    mirror_until_done(open_storage(storage), again=again, own=own, stays=True)
 
 
 def pause(seconds: float, error: str, wait: float) -> float:
@@ -60,19 +76,21 @@ def something_lives(storage: Path) -> bool:
     )
 
 
-def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
+def _work(storage: Path, lease: Lease, own: Sequence[str], *, stays: bool) -> None:
     from cluster.mirror.bring import Mirror
 
     mirror: Mirror | None = None
     quiet, wait = time.monotonic(), LOOK
     while True:
-        lease.check()
         began, asked = time.time(), _asked(storage)
         error, changed = "", False
         try:
+            lease.check()
             mirror = mirror or Mirror(storage)
-            changed = mirror.bring_everything()
+            changed = mirror.bring_everything(lease.check)
             error = mirror.error
+        except Fenced:
+            raise
         except Exception as failure:  # whatever MLflow, the network or a disk says: training must not notice
             error = in_a_line(failure)
             sys.stderr.write(f"{time.ctime()} {error}\n{traceback.format_exc() if wait == LOOK else ''}")
@@ -81,14 +99,15 @@ def _work(storage: Path, lease: Lease, own: Sequence[str]) -> None:
             mirror = None  # what it remembers may be wrong
         lives = True
         try:
-            state = {"began": began, "ended": time.time(), "error": error, "own": list(own)}
+            state = {"began": began, "ended": time.time(), "error": error, "own": list(own), "epoch": lease.epoch}
+            lease.check()
             write_json(mirror_folder(storage) / "state.json", state)
             lives = something_lives(storage)
-        except OSError as failure:  # a full disk, a storage that is away: it may come back
+        except (OSError, StorageFailed) as failure:  # a full disk, a storage that is away: it may come back
             error = error or str(failure)
         if changed or lives:
             quiet = time.monotonic()
-        if time.monotonic() - quiet > (PATIENCE if error else LINGER):
+        if not stays and time.monotonic() - quiet > (PATIENCE if error else LINGER):
             return
         wait = pause(time.time() - began, error, wait)
         until = time.monotonic() + wait

@@ -77,7 +77,7 @@ class RunMirror:
 
     def retire(self, place: str) -> None:
         """The run was started anew: mark what MLflow shows as that of an earlier one."""
-        entry = self.cursor.runs.pop(place)
+        entry = self.cursor.runs[place]
         key = f"{self.mark}/{place}"
         replaced = {entry.run: key}
         for name, shown in entry.evaluations.items():
@@ -86,6 +86,7 @@ class RunMirror:
             self.store.retire(run, old)
         if entry.status in ("", "RUNNING"):
             self.store.status(entry.run, "KILLED", None)
+        del self.cursor.runs[place]
 
     def _begin(self, path: Path, described: Described) -> ShownRun:
         """Make the run in MLflow, with all that does not change any more."""

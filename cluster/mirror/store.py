@@ -119,13 +119,18 @@ class Store:
     def keys(self, experiment: str) -> dict[str, str]:
         """Every run that is there: key → id."""
         ids: dict[str, str] = {}
-        token = None
+        token, twice = None, set[str]()
         while True:
             page = self.client.search_runs([self.experiment(experiment)], max_results=1_000, page_token=token)
-            ids |= {run.data.tags[KEY]: run.info.run_id for run in page if KEY in run.data.tags}
+            for run in page:
+                key = run.data.tags.get(KEY)
+                if key is not None and key in ids:  # born of a lost answer
+                    twice.add(key)
+                elif key is not None:
+                    ids[key] = run.info.run_id
             token = page.token
             if not token:
-                return ids
+                return ids | {key: found for key in twice if (found := self.find(experiment, key))}
 
     def params(self, run: str, params: Mapping[str, Any]) -> None:
         """Log parameters; one longer than MLflow takes is cut, and says so: `study.json` has the whole."""
@@ -158,9 +163,10 @@ class Store:
         words, known = _words(tags), self._tagged.get(run)
         if words:
             self.client.log_batch(run, tags=[RunTag(name, value) for name, value in words.items()])
-        empty = tags.keys() - words.keys()
-        for name in empty & (set(self.client.get_run(run).data.tags) if known is None and empty else known or set()):
-            self.client.delete_tag(run, name)
+        if empty := tags.keys() - words.keys():
+            there = known if known is not None else set(self.client.get_run(run).data.tags)
+            for name in empty & there:
+                self.client.delete_tag(run, name)
         if known is not None:
             self._tagged[run] = (known | words.keys()) - empty
 

@@ -68,10 +68,11 @@ class SweepMirror:
 
     def retire(self, name: str) -> None:
         """The sweep was started anew: mark what MLflow shows as that of an earlier one."""
-        entry = self.cursor.sweeps.pop(name)
+        entry = self.cursor.sweeps[name]
         self.store.retire(entry.run, f"{self.mark}/{name}")
         if entry.status in ("", "RUNNING"):
             self.store.status(entry.run, "KILLED", None)
+        del self.cursor.sweeps[name]
 
 
 def _note(run: str, sweep: SweepRecord, files: list[Path]) -> str:

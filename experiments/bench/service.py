@@ -3,9 +3,9 @@
     python experiments/bench/service.py [--repeats 5] [--sweeps 3]
 
 First: the same training as a bare `train()` and as a run with lease, journal, checkpoints and system metrics, in turns
-in one process; ratio of CPU seconds. Second: sweeps of ours — journal, checkpoints and mirror on, until MLflow shows
-everything — as packs and without, and by a stock script, Ray Tune with `MLflowLoggerCallback` reporting every 50
-updates; whole commands in turns, wall clock. One is of sixteen runs of a net for which arithmetic counts, the other of
+in one process; ratio of CPU seconds. Second: sweeps of ours, with journals, checkpoints and
+mirror, as packs and without, and by a stock script, Ray Tune with `MLflowLoggerCallback` reporting every 50 updates;
+whole commands in turns, wall clock. One is of sixteen runs of a net for which arithmetic counts, the other of
 64 runs of a small one.
 """
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cluster.directory import Result, read_result
+from cluster.directory import DRIVER, Result, read_result
 from cluster.journal import last_row
+from cluster.lease import is_alive
 from cluster.plan import words
 from cluster.run import Run
 
@@ -77,7 +78,14 @@ def watching_run(runs: Sequence[Run]) -> Iterator[None]:
     def look(line: Line) -> None:
         run = next((run for run in runs if read_result(run.path).status == "RUNNING"), runs[-1])
         row, study = last_row(run.path / "journal"), run.study
-        if row is None:
+        waits = is_alive(run.path / DRIVER) and not is_alive(run.path / "lease")
+        if not waits:
+            since.pop("waiting", None)
+        if waits:
+            waited = words(time.monotonic() - since.setdefault("waiting", time.monotonic()))
+            place = f" {row['step']:,}/{study.steps:,}" if row else ""
+            line.show(f"{study.title()}{place}: waiting for its workers to find a place and to start, {waited} so far")
+        elif row is None:
             line.show(f"{study.title()}: starting …")
         elif row["step"] < study.steps:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in row["metrics"].items() if name.count("/") < 2)

@@ -1,6 +1,5 @@
 """One writer: a living one is not disturbed, a dead one is replaced, who was taken over cannot write any more."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 import pytest
 
 import cluster.lease as lease_module
-from cluster.files import StorageFailed, sealed
+from cluster.files import StorageFailed, sealed, unsealed
 from cluster.journal import Journal, read_rows
 from cluster.lease import Fenced, Held, Lease, are_silent, is_alive, is_held_here, read_holder
 
@@ -100,8 +99,8 @@ def test_a_lease_that_was_released_is_nobodys(tmp_path):
 def elsewhere(folder, *, epoch=1, **more):
     """A lease whose holder has this process's hostname, id and start, in another place."""
     lease = Lease.claim(folder)
-    holder = json.loads(lease.path.read_text()) | {"epoch": epoch, "place": "another boot pid:[1]"} | more
-    lease.path.write_text(json.dumps(holder))
+    holder = unsealed(lease.path.read_text()) | {"epoch": epoch, "place": "another boot pid:[1]"} | more
+    lease.path.write_text(sealed(holder))
     return lease.path
 
 
@@ -142,9 +141,11 @@ def test_equal_hostnames_and_process_ids_in_two_places_are_two_processes(tmp_pat
     assert not is_held_here(tmp_path)
     mine = Lease.claim(tmp_path / "mine")
     assert is_held_here(tmp_path / "mine")
-    holder = json.loads(mine.path.read_text())
-    mine.path.write_text(json.dumps(holder | {"started": holder["started"] + 1}))  # the number was given out again
+    holder = unsealed(mine.path.read_text())
+    mine.path.write_text(sealed(holder | {"started": holder["started"] + 1}))  # the number was given out again
     assert not is_alive(tmp_path / "mine")
+    mine.path.write_text(sealed(holder).replace('"pid"', '"pit"'))  # damaged: it may be anybody's
+    assert is_alive(tmp_path / "mine")
 
 
 def test_only_the_same_or_a_newer_driver_takes_a_lease_by_force(tmp_path):

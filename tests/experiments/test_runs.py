@@ -1,13 +1,15 @@
 """`runs.py`: what is in a storage."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
-from cluster.run import Run
+from cluster.run import Run, start_anew
 from cluster.states import Origin
 from cluster.sweep_record import SweepRecord, Tried, write_sweep
 from genlib import InputError, PointDiffusion
+from genlib.checkpoint import checkpoints
 
 
 def listed(storage, capsys):
@@ -53,6 +55,33 @@ def test_figures_are_drawn_on_demand(tmp_path, capsys):
     with pytest.raises(InputError, match="is no longer where its run was made: move it back"):
         main(["draw", str(moved), "--storage", str(tmp_path)])
     assert not run.path.exists()
+
+
+def test_what_was_moved_aside_is_pruned_when_it_is_old(tmp_path, capsys):
+    from experiments.runs import main
+
+    storage = tmp_path / "runs"
+    run = Run(PointDiffusion.preset("tiny"), storage)
+    run.train()
+    young = start_anew(run)
+    run.train()
+    month = time.time_ns() - 31 * 86_400 * 10**9
+    old = run.path / "checkpoints" / f"aside-step-00000020-{month}"
+    old.mkdir()
+    (run.path / "aside-notes-of-mine").touch()  # nobody's but the user's
+    main(["prune", "--storage", str(storage)])
+    assert "1 thing that was moved aside" in (said := capsys.readouterr().out)
+    assert f"would delete {old}" in said
+    assert old.exists()
+    main(["prune", "--yes", "--storage", str(storage)])
+    assert not old.exists()
+    assert young.exists()
+    main(["prune", "--days", "0", "--yes", "--storage", str(storage)])
+    assert not young.exists()
+    assert (run.path / "aside-notes-of-mine").exists()
+    assert checkpoints(run.path / "checkpoints")
+    with pytest.raises(InputError, match="--days: got -1"):
+        main(["prune", "--days=-1", "--storage", str(storage)])
 
 
 def test_what_is_deleted_lies_in_the_storage(tmp_path):

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from cluster.journal import Journal
+from cluster.lease import Lease
 from cluster.run import Run
 from experiments.command import watching
 from experiments.command.watching import Pace, every_second, watching_many, watching_run
@@ -89,3 +91,15 @@ def test_a_line_is_not_said_twice(said):
     with every_second(lambda line: line.show("same")):
         time.sleep(2.3)
     assert said.now() == "same\n"
+
+
+def test_a_training_whose_workers_have_no_place_says_that_it_waits(tmp_path, said):
+    run = Run(STUDY, tmp_path)
+    driver = Lease.claim(run.path / "driver")
+    with watching_run([run]):
+        assert said.comes_to("point-diffusion: waiting for its workers to find a place and to start, 0 s so far")
+        with run.claimed() as lease:
+            Journal(run.path / "journal", lease).append(10, {"loss": 1.0})
+            assert said.comes_to("10/40  loss 1")
+        assert said.comes_to("10/40: waiting for its workers")
+    driver.release()

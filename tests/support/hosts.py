@@ -97,13 +97,13 @@ class Host:
 
     def run(self, *words: object, seconds: float = 120, **more: str) -> "subprocess.CompletedProcess[str]":
         """Carry out a command there, to its end."""
-        process = self.popen(*words, **more)
+        process = self.popen(*words, said=None, **more)
         try:
             said, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        return subprocess.CompletedProcess(words, process.returncode, said, "")
+        return subprocess.CompletedProcess(list(map(str, words)), process.returncode, said, "")
 
     def processes(self) -> list[int]:
         """All its processes, as this machine numbers them."""

@@ -25,11 +25,11 @@ One = Trained[ImageDiffusion]
 Compared = Sequence[One]
 
 SMALL = ImageDiffusion.preset("small")
-SHORT = 2_000
-"""Updates of the models that differ in what they know of places."""
-WITH_PLACES = ImageDiffusion.preset("small", steps=SHORT)
-WITHOUT_PLACES = ImageDiffusion.preset("small", steps=SHORT, positions=False)
-PATCHES = ImageDiffusion.preset("small", steps=SHORT, network="transformer", patch=4, width=96, blocks=3)
+SHORT: dict[str, Any] = {"steps": 1_500, "samples": 400}
+"""Updates and judged images of the models that differ in what they know of places."""
+WITH_PLACES = ImageDiffusion.preset("small", **SHORT)
+WITHOUT_PLACES = ImageDiffusion.preset("small", **SHORT, positions=False)
+PATCHES = ImageDiffusion.preset("small", **SHORT, network="transformer", patch=4, width=96, blocks=3)
 PATCHES_WITHOUT_PLACES = replace(PATCHES, positions=False)
 COUNT = 250
 """Number of images behind each share."""

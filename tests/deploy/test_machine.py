@@ -1,0 +1,256 @@
+"""A deployment that runs: its doors, its passwords, a job that goes through it, a part that dies."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from support.doors import ANYWHERE, DOORS, doors_of
+from support.evidence import wait_for
+from support.scripts import ROOT, environment
+
+from cluster.directory import read_result
+from cluster.storage import run_folders
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+DEPLOY = ROOT / "cluster" / "deploy"
+BIN = Path(sys.executable).parent
+TINY = ["point-diffusion", "--preset", "tiny", "--steps", "40"]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def answer(url, password=None, **headers):
+    """The status with which an address answers; 0 where nobody does."""
+    if password is not None:
+        headers["Authorization"] = "Basic " + b64encode(f"admin:{password}".encode()).decode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def experiments(uri):
+    return f"{uri}/api/2.0/mlflow/experiments/search?max_results=1"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """The deployment of one machine, started by its one command."""
+    if "RAY_ADDRESS" in os.environ:
+        pytest.skip("there is a Ray on this machine already")
+    folder, port, ray_port = tmp_path_factory.mktemp("machine"), free_port(), free_port()
+    command = [sys.executable, str(DEPLOY / "machine" / "serve.py"), str(folder), "--port", str(port),
+               "--ray-port", str(ray_port), "--cpus", "1"]  # fmt: skip
+    with open(folder / "said.txt", "w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment(), start_new_session=True)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        assert wait_for(lambda: answer(f"{uri}/health"), 180, step=0.5), (folder / "log" / "mlflow.txt").read_text()
+        assert wait_for(lambda: answer("http://127.0.0.1:8265/api/version"), 120, step=0.5)
+        assert wait_for(lambda: list((folder / "runs" / ".mirror").glob("*/lease/*.json")), 60, step=0.5)
+        yield process, folder, uri, f"127.0.0.1:{ray_port}"
+    finally:
+        process.terminate()
+        process.wait(90)
+
+
+def password_of(folder):
+    return (folder / "secrets" / "mlflow_password").read_text()
+
+
+def test_nothing_answers_without_its_secret(machine):
+    _, folder, uri, _ = machine
+    token = (folder / "secrets" / "ray_token").read_text()
+    assert answer(experiments(uri)) == 401
+    assert answer(experiments(uri), "wrong") == 401
+    assert answer(experiments(uri), password_of(folder)) == 200
+    assert answer(experiments(uri), password_of(folder), Host="evil.example.com") == 403
+    jobs = "http://127.0.0.1:8265/api/jobs/"
+    assert answer(jobs) == 401
+    assert answer(jobs, Authorization="Bearer wrong") in (401, 403)
+    assert answer(jobs, Authorization=f"Bearer {token}") == 200
+
+
+def test_what_listens_is_on_the_list(machine):
+    process, *_ = machine
+    found = doors_of(psutil.Process(process.pid))
+    assert {"mlflow", "gcs_server", "raylet"} <= {door.what for door in found}
+    unknown = [door for door in found if door.anywhere and door.what not in ANYWHERE]
+    assert not unknown, f"reachable from beyond this machine: {unknown}"
+    assert {door.what for door in found} <= DOORS.keys()
+
+
+def submitted(machine, *words):
+    """A job, to its end."""
+    _, folder, _, _ = machine
+    token = str(folder / "secrets" / "ray_token")
+    env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token, RAY_USAGE_STATS_ENABLED="0")
+    command = [BIN / "ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--", sys.executable, *words]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=300)
+
+
+def shown(uri, password):
+    """The runs in MLflow: run key → status."""
+    request = urllib.request.Request(
+        f"{uri}/api/2.0/mlflow/experiments/search?max_results=100",
+        headers={"Authorization": "Basic " + b64encode(f"admin:{password}".encode()).decode()},
+    )
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        ids = [found["experiment_id"] for found in json.load(reply).get("experiments", ())]
+    request = urllib.request.Request(
+        f"{uri}/api/2.0/mlflow/runs/search", json.dumps({"experiment_ids": ids, "max_results": 100}).encode(),
+        {"Authorization": request.get_header("Authorization"), "Content-Type": "application/json"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        runs = json.load(reply).get("runs", ())
+    tags = [({tag["key"]: tag["value"] for tag in run["data"]["tags"]}, run["info"]["status"]) for run in runs]
+    return {words["genlib.run"].rpartition("/")[2]: status for words, status in tags if "genlib.run" in words}
+
+
+def test_a_job_is_run_and_shown_by_the_service(machine):
+    _, folder, uri, _ = machine
+    mirror = newest_holder(folder)
+    done = submitted(machine, ROOT / "experiments" / "train.py", *TINY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = run_folders(folder / "runs")
+    assert read_result(path).status == "FINISHED"
+    assert wait_for(lambda: shown(uri, password_of(folder)) == {path.name: "FINISHED"}, 60, step=0.5)
+    assert newest_holder(folder) == mirror  # the job started none of its own
+
+
+def newest_holder(folder):
+    newest = max((folder / "runs" / ".mirror").glob("*/lease/*.json"))
+    return json.loads(newest.read_text()).get("pid")
+
+
+def test_no_secret_is_in_an_argument_or_on_the_disk(machine):
+    process, folder, *_ = machine
+    secrets = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            words = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        assert not [name for name, value in secrets.items() if value in words], words
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name != "secrets":
+            content = path.read_bytes()
+            assert not [name for name, value in secrets.items() if value.encode() in content], path
+
+
+def test_a_part_that_dies_is_started_again(machine):
+    process, folder, *_ = machine
+    before = newest_holder(folder)
+    os.kill(before, signal.SIGKILL)
+    assert wait_for(lambda: newest_holder(folder) not in (before, None), 90, step=0.2)
+    (head,) = (child for child in psutil.Process(process.pid).children() if "--head" in child.cmdline())
+    os.killpg(head.pid, signal.SIGKILL)
+    time.sleep(2)
+    assert wait_for(lambda: answer("http://127.0.0.1:8265/api/version"), 120, step=0.5)
+    done = submitted(machine, ROOT / "experiments" / "train.py", *TINY, "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- PostgreSQL --------------------------------------------------------------------------------------------------------
+
+
+def binaries():
+    """Where PostgreSQL is installed; None where it is not."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    found = shutil.which("initdb")
+    return places[-1] if places else Path(found).parent if found else None
+
+
+@contextmanager
+def postgres(folder, password):
+    """A server of our own on loopback, as a user who is not root; yields its port."""
+    where = binaries()
+    if where is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    folder.mkdir()
+    (folder / "password").write_text(password)
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+        shutil.chown(folder / "password", "postgres", "postgres")
+    data, port = folder / "data", free_port()
+    made = [where / "initdb", "--pgdata", data, "--username=mlflow", "--auth=scram-sha-256",
+            f"--pwfile={folder / 'password'}", "--no-sync"]  # fmt: skip
+    subprocess.run(list(map(str, made)), check=True, capture_output=True, cwd=folder, **user)
+    command = [where / "postgres", "-D", data, "-h", "127.0.0.1", "-p", port, "-k", folder, "-c", "fsync=off"]
+    with open(folder / "said.txt", "w") as said:
+        process = subprocess.Popen(list(map(str, command)), stdout=said, stderr=said, cwd=folder, **user)
+    try:
+        ready = [str(where / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+        assert wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60, step=0.2)
+        create = [str(where / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "mlflow", "mlflow"]
+        subprocess.run(create, check=True, env=os.environ | {"PGPASSWORD": password})
+        yield port
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def test_mlflow_keeps_runs_in_postgresql_behind_its_password(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    for parent in tmp_path.parents:
+        if parent.name.startswith("pytest-") and parent.stat().st_uid == os.geteuid():
+            parent.chmod(0o755)
+    secrets = tmp_path / "secrets"
+    subprocess.run(["sh", str(DEPLOY / "secrets.sh"), str(secrets)], check=True)
+    (secrets / "objects_key").unlink()
+    with postgres(tmp_path / "postgres", (secrets / "postgres_password").read_text()) as database:
+        port = free_port()
+        uri = f"http://127.0.0.1:{port}"
+        usual = environment(
+            SECRETS=str(secrets), PATH=f"{BIN}:{os.environ['PATH']}", PYTHONPATH=str(ROOT),
+            MLFLOW_TRACKING_URI=uri, MLFLOW_TRACKING_USERNAME="admin",
+        )  # fmt: skip
+        served = {
+            "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(database), "ARTIFACTS": str(tmp_path / "artifacts"),
+            "LISTEN": "127.0.0.1", "PORT": str(port), "WORKERS": "1", "ALLOWED_HOSTS": f"127.0.0.1:{port}",
+        }  # fmt: skip
+        with open(tmp_path / "mlflow.txt", "w") as said:
+            server = subprocess.Popen(
+                ["sh", str(DEPLOY / "mlflow.sh")], stdout=said, stderr=said, env=usual | served, cwd=tmp_path,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            assert wait_for(lambda: answer(f"{uri}/health"), 180, step=0.5), (tmp_path / "mlflow.txt").read_text()
+            assert answer(experiments(uri)) == 401
+            ours = ["sh", str(DEPLOY / "with-secrets.sh"), sys.executable]
+            trained = [*ours, str(ROOT / "experiments" / "train.py"), *TINY, "--storage", str(tmp_path / "runs")]
+            subprocess.run(trained, check=True, env=usual, capture_output=True, timeout=200)
+            mirrored = [*ours, str(ROOT / "experiments" / "mirror.py"), "--storage", str(tmp_path / "runs")]
+            done = subprocess.run(mirrored, env=usual, capture_output=True, text=True, timeout=200)
+            assert done.returncode == 0, done.stderr
+            (path,) = run_folders(tmp_path / "runs")
+            assert shown(uri, password_of(tmp_path)) == {path.name: "FINISHED"}
+            values = {file.name: file.read_text() for file in secrets.iterdir()}
+            words = [" ".join(child.cmdline()) for child in
+                     [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]]  # fmt: skip
+            assert not [name for name, value in values.items() for line in words if value in line]
+            said = (tmp_path / "mlflow.txt").read_text()
+            assert not [name for name, value in values.items() if value in said]
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()

@@ -71,9 +71,10 @@ def _session(cpus: int | None, verbose: bool) -> Iterator[None]:
         if remote:
             ray.init(logging_level=level, log_to_driver=verbose)
         else:
-            ray.init(
-                num_cpus=cpus or os.cpu_count(), include_dashboard=False, logging_level=level, log_to_driver=verbose
-            )
+            ray.init(  # of its own, also where somebody has started Ray on this machine
+                "local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, logging_level=level,
+                log_to_driver=verbose,
+            )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"at {os.environ['RAY_ADDRESS']}" if remote else "on this machine"
         raise InputError(f"Ray {where} cannot be reached or started ({str(error).splitlines()[0]}).") from error

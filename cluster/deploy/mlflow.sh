@@ -14,7 +14,7 @@ umask 077
 if [ -n "${POSTGRES_HOST:-}" ]; then
     printf '%s:%s:mlflow:mlflow:%s\n' "$POSTGRES_HOST" "$port" "$(cat "$secrets/postgres_password")" > "$own/pgpass"
     export PGPASSFILE="$own/pgpass"
-    DATABASE="postgresql://mlflow@$POSTGRES_HOST:$port/mlflow"
+    DATABASE="postgresql+psycopg2://mlflow@$POSTGRES_HOST:$port/mlflow"
     USERS=$DATABASE
 fi
 cat > "$own/auth.ini" <<END

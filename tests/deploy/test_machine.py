@@ -105,7 +105,12 @@ def submitted(machine, *words):
     token = str(folder / "secrets" / "ray_token")
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token, RAY_USAGE_STATS_ENABLED="0")
     command = [BIN / "ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--", sys.executable, *words]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=300)
+    until = time.monotonic() + 90
+    while True:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=300)
+        if "No available agent" not in done.stderr or time.monotonic() > until:  # Ray's agent starts a while after it
+            return done
+        time.sleep(1)
 
 
 def shown(uri, password):

@@ -6,28 +6,33 @@ from typing import NamedTuple
 import psutil
 
 DOORS = {
-    "mlflow": "MLflow: asks for its password",
-    "gcs_server": "Ray's head: asks for the token",
-    "raylet": "Ray on a machine: asks for the token",
-    "dashboard": "Ray's jobs and its dashboard: asks for the token",
-    "dashboard agent": "Ray's agent on a machine: asks for the token; its metrics answer anyone",
-    "runtime env agent": "Ray's agent of environments: asks for the token",
-    "worker": "a process of Ray's that works: asks for the token",
-    "client server": "Ray's server of remote clients: asks for the token",
-    "driver": "the command itself, to Ray: asks for the token",
+    "mlflow": "its password",
+    "dashboard": "the token",
+    "gcs_server": "the token",
+    "raylet": "the token",
+    "driver": "the token",
+    "worker": "the token",
+    "client server": "the token",
+    "runtime env agent": "the token",
+    "dashboard agent": "the token, but for metrics, which answer anyone",
 }
 """What may listen, and what it asks for."""
-ANYWHERE = {
-    "gcs_server",
-    "raylet",
-    "dashboard agent",
-    "runtime env agent",
-    "worker",
-    "client server",
-    "dashboard",
-    "driver",
+ANYWHERE = DOORS.keys() - {"mlflow", "dashboard"}
+"""What Ray binds to the machine's own address, or to every one, whatever it is told: networks and policies shut these."""
+KINDS = {
+    "gcs_server": "gcs_server",
+    "raylet/raylet": "raylet",
+    "DashboardAgent": "dashboard agent",
+    "dashboard/agent.py": "dashboard agent",
+    "RuntimeEnvAgent": "runtime env agent",
+    "runtime_env/agent": "runtime env agent",
+    "dashboard/dashboard.py": "dashboard",
+    "util.client.server": "client server",
+    "default_worker": "worker",
+    "ray::": "worker",
+    "mlflow": "mlflow",
 }
-"""What Ray binds to every address of the machine, whatever it is told: shut by networks and policies."""
+"""A part of a command line, and what kind of process it tells; the first that fits."""
 
 
 class Door(NamedTuple):
@@ -40,7 +45,7 @@ class Door(NamedTuple):
     @property
     def anywhere(self) -> bool:
         """Whether it is reached from other machines."""
-        return not self.address.startswith("127.") and self.address != "::1"
+        return not self.address.removeprefix("::ffff:").startswith("127.") and self.address != "::1"
 
 
 def doors_of(process: psutil.Process) -> list[Door]:
@@ -48,19 +53,9 @@ def doors_of(process: psutil.Process) -> list[Door]:
     found = set()
     for one in (process, *process.children(recursive=True)):
         with suppress(psutil.Error):
+            words = " ".join(one.cmdline())
+            what = next((kind for part, kind in KINDS.items() if part in words), "driver")
             for connection in one.net_connections(kind="tcp"):
                 if connection.status == psutil.CONN_LISTEN:
-                    found.add(Door(_what(one), connection.laddr.ip, connection.laddr.port))
+                    found.add(Door(what, connection.laddr.ip, connection.laddr.port))
     return sorted(found)
-
-
-def _what(process: psutil.Process) -> str:
-    """What a process is, in a word of the list."""
-    words = " ".join(process.cmdline())
-    known = {
-        "gcs_server": "gcs_server", "raylet/raylet": "raylet", "dashboard/agent.py": "dashboard agent",
-        "runtime_env/agent": "runtime env agent", "dashboard/dashboard.py": "dashboard",
-        "util.client.server": "client server",
-        "default_worker": "worker", "ray::": "worker", "mlflow": "mlflow", "uvicorn": "mlflow",
-    }  # fmt: skip
-    return next((name for part, name in known.items() if part in words), "driver")

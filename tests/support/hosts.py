@@ -74,7 +74,7 @@ class Host:
         spaces = ["--uts", "--ipc", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
         self._outer = subprocess.Popen(
             ["ip", "netns", "exec", self.space, "unshare", *spaces, "sh", "-c", up],
-            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._outer.stdout is not None
         assert self._outer.stdout.readline() == "up\n"

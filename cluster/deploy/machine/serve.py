@@ -82,8 +82,11 @@ def parts(folder: Path, *, port: int, ray_port: int, cpus: int | None) -> list[P
     tracking = {"MLFLOW_TRACKING_URI": f"http://{HERE}:{port}", "MLFLOW_TRACKING_USERNAME": "admin"}
     storage = {"GENLIB_STORAGE": str(folder / "runs")}
     with_secrets = ["sh", str(DEPLOY / "with-secrets.sh")]
-    head = [*with_secrets, "ray", "start", "--head", "--block", f"--port={ray_port}", f"--node-ip-address={HERE}",
-            f"--dashboard-host={HERE}", "--disable-usage-stats", *([f"--num-cpus={cpus}"] if cpus else [])]  # fmt: skip
+    head = [
+        *with_secrets, "ray", "start", "--head", "--block", f"--port={ray_port}", f"--node-ip-address={HERE}",
+        f"--dashboard-host={HERE}", "--dashboard-agent-listen-port=0", "--disable-usage-stats",
+        *([f"--num-cpus={cpus}"] if cpus else []),
+    ]  # fmt: skip
     served = {
         "ARTIFACTS": str(folder / "artifacts"), "DATABASE": f"sqlite:///{folder / 'mlflow.db'}", "LISTEN": HERE,
         "USERS": f"sqlite:///{folder / 'users.db'}", "PORT": str(port), "WORKERS": "1",

@@ -1,4 +1,4 @@
-# One image for head, workers, jobs and mirror: the packages of constraints.txt and this project, without root.
+# One image for head, workers, jobs, mirror and MLflow: locked packages and this project, without root.
 #   docker build -t genlib .
 #   docker run --rm -v runs:/runs genlib experiments/sweep_diffusion.py
 #   docker run --rm -v runs:/runs --entrypoint ray genlib start --head --block
@@ -7,9 +7,9 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 genlib && install --directory --owner genlib /runs
 WORKDIR /app
 
-# Every package in its exact version; only a change of versions makes this layer anew.
-COPY constraints.txt .
-RUN pip install --no-cache-dir -r constraints.txt
+# Every package in its exact version, by its hash; only a change of versions makes this layer anew.
+COPY cluster/deploy/requirements.lock .
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 
 COPY . .
 RUN pip install --no-cache-dir --no-deps .

@@ -67,8 +67,8 @@ def refuse_written(path: Path) -> None:
 
 def read_result(path: Path) -> Result:
     """How a run directory stands. Without a result and without a living writer it was killed."""
-    if not (path / "study.json").exists():
-        return Result(path.name, path, "NEW", {})
+    if not (path / "study.json").exists() and not (path / "result.json").exists():
+        return Result(path.name, path, "NEW", {})  # else its workers failed before it began
     if has_writer(path):
         try:
             if read_json(path / "result.json")["status"] != "FINISHED":

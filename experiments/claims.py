@@ -1,6 +1,6 @@
 """The reports' findings, checked: supported, refuted or undecided, from a paired 95 % interval over seeds.
 
-python experiments/claims.py [STUDY …] [--only TEXT] [--storage runs] [--seeds 3] [--plan]
+python experiments/claims.py [STUDY …] [--only TEXT …] [--storage runs] [--seeds 3] [--plan]
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ClaimOptions(ManyOptions):
 
     studies: Annotated[tuple[str, ...], POSITIONAL] = ()
     """Studies whose claims are checked: names of the catalogue, or places of your own studies; all by default."""
-    only: str = ""
-    """Text that the checked claims must contain; empty for all claims."""
+    only: tuple[str, ...] = ()
+    """Texts, one of which the checked claims must contain; none for all claims."""
     record: bool = False
     """Record the verdicts for the pages, where `make pages` shows them."""
     seeds: int = 3
@@ -97,9 +97,12 @@ def chosen_claims(options: ClaimOptions) -> dict[str, tuple[Claim, ...]]:
     for name in names:
         if not claims[name]:
             raise InputError(f"{name} claims nothing: give a study that has claims.")
-    chosen = {name: tuple(claim for claim in claims[name] if options.only in claim.text) for name in names}
-    if not any(chosen.values()):
-        raise InputError(f"--only: got {options.only!r}, which no claim of {', '.join(names)} has in its text.")
+    wanted = options.only or ("",)
+    for text in wanted:
+        if not any(text in claim.text for some in claims.values() for claim in some):
+            raise InputError(f"--only: got {text!r}, which no claim of {', '.join(names)} has in its text.")
+    chosen = {name: tuple(claim for claim in claims[name] if any(text in claim.text for text in wanted))
+              for name in names}  # fmt: skip
     return {name: some for name, some in chosen.items() if some}
 
 

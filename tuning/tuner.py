@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from typing import Any
 
@@ -35,6 +36,8 @@ def fit_trials(
     if driver.seconds_left == 0:
         return
     quiet()
+    if not driver.placement.verbose:  # a trial that fails says so in its run's directory, in one sentence
+        logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     sweep, placement, epoch = driver.sweep, driver.placement, driver.folder.lease.epoch
     parcel = pack((sweep, placement, frozenset(driver.stopped)))
     stops = stopping and sweep.stopping != "none"

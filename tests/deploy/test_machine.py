@@ -147,6 +147,13 @@ def newest_holder(folder):
     return json.loads(newest.read_text()).get("pid")
 
 
+def test_a_local_session_beside_it_is_one_of_its_own(machine):
+    code = "import ray\nfrom cluster.session import *\nwith ray_session(3): print(ray.cluster_resources()['CPU'])"
+    here = environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=here)
+    assert done.stdout == "3.0\n", done.stderr
+
+
 def test_no_secret_is_in_an_argument_or_on_the_disk(machine):
     process, folder, *_ = machine
     secrets = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 from support.scripts import ROOT, environment
 
 from cluster.secrets import SECRET
@@ -180,6 +181,17 @@ def test_secrets_are_drawn_once_and_read_by_their_owner_alone(tmp_path):
     assert len(set(contents[0].values())) == len(contents[0])
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o400}
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_lock_has_a_hash_for_every_package_of_the_constraints():
+    blocks = (DEPLOY / "requirements.lock").read_text().replace("\\\n", " ").splitlines()[1:]
+    locked = {canonicalize_name(block.partition("==")[0]): block for block in blocks}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        name, _, version = line.partition("==")
+        if version:
+            assert locked[canonicalize_name(name)].split()[0].endswith(f"=={version}"), line
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", block) for block in blocks)
+    assert {"nvidia-cublas", "triton"} <= locked.keys()  # what torch needs with CUDA
 
 
 # -- SLURM -------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_new_verdicts_take_the_places_of_old_ones_and_stale_ones_go():
     assert [(one["study"], one["claim"]) for one in merged] == [(one["study"], one["claim"]) for one in recorded]
     assert merged[1] == {**recorded[1], "mean": 7.0}
     assert merged[0] == recorded[0]
-    chosen = chosen_claims(ClaimOptions(studies=(study,), only=text))
+    chosen = chosen_claims(ClaimOptions(studies=(study,), only=(text,)))
     assert [claim.text for claim in chosen[study]] == [text]
 
 

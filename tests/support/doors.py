@@ -18,7 +18,7 @@ DOORS = {
 }
 """What may listen, and what it asks for."""
 ANYWHERE = DOORS.keys() - {"mlflow", "dashboard"}
-"""What Ray binds to the machine's own address, or to every one, whatever it is told: networks and policies shut these."""
+"""What Ray binds to the machine's address, or to every one, whatever it is told: networks and policies shut it."""
 KINDS = {
     "gcs_server": "gcs_server",
     "raylet/raylet": "raylet",

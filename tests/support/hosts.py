@@ -167,12 +167,21 @@ class Network(Sequence[Host]):
     def read_only(self) -> Iterator[None]:
         """Let nobody write to the shared folder."""
         until, remount = time.monotonic() + 5, ["mount", "-o", "remount,ro", str(self.shared)]
-        while subprocess.run(remount, capture_output=True).returncode:  # refused while somebody has a file open
-            assert time.monotonic() < until, "the shared folder is never at rest"
+        while (done := subprocess.run(remount, capture_output=True, text=True)).returncode:  # while a file is open
+            assert time.monotonic() < until, f"the shared folder is never at rest: {done.stderr} {self._open()}"
         try:
             yield
         finally:
             do("mount", "-o", "remount,rw", self.shared)
+
+    def _open(self) -> list[str]:
+        """The files of the shared folder that processes have open."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/fd/*"):
+            with suppress(OSError):
+                if os.readlink(path).startswith(str(self.shared)):
+                    found.append(f"{path.parts[2]}: {os.readlink(path)}")
+        return found
 
     @contextmanager
     def full(self) -> Iterator[None]:

@@ -45,6 +45,7 @@ class Cluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
             "HOME": str(folder),
+            "GLOO_SOCKET_IFNAME": "eth0",  # their names are nobody's to look up
             **QUICK,
         }
         self.address = f"{hosts[0].address}:{PORT}"

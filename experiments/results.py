@@ -249,7 +249,7 @@ PICTURES = {
     "VICReg, small, neighbours": ("near_and_far", "anomalies", "hubs"),
     "VICReg, small, no variance term": ("spectrum",),
     "ColourTransfer, best": ("a_to_b", "hue_by_digit", "losses", "hues"),
-    "ImageDiffusion, best": (
+    "ImageDiffusion, small": (
         "prompted",
         "film.gif",
         "sampling_steps",

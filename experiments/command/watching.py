@@ -82,7 +82,8 @@ def watching_run(runs: Sequence[Run]) -> Iterator[None]:
         if not waits:
             since.pop("waiting", None)
         if waits:
-            waited = words(time.monotonic() - since.setdefault("waiting", time.monotonic()))
+            began = since.setdefault("waiting", time.monotonic())
+            waited = words(time.monotonic() - began)
             place = f" {row['step']:,}/{study.steps:,}" if row else ""
             line.show(f"{study.title()}{place}: waiting for its workers to find a place and to start, {waited} so far")
         elif row is None:
@@ -92,7 +93,8 @@ def watching_run(runs: Sequence[Run]) -> Iterator[None]:
             left = paces[run.key].left(row["step"], study.steps)
             line.show(f"{study.title()} {row['step']:,}/{study.steps:,}{left}  {shown}")
         else:
-            measured = words(time.monotonic() - since.setdefault(run.key, time.monotonic()))
+            began = since.setdefault(run.key, time.monotonic())
+            measured = words(time.monotonic() - began)
             line.show(f"{study.title()}: trained; measuring and drawing, {measured} so far")
 
     with every_second(look):

@@ -50,10 +50,11 @@ bench: $(VENV)/.bench
 	$(RUN) experiments/bench/service.py
 	$(RUN) experiments/bench/many.py
 
-# A bill of materials of what is installed, in CycloneDX.
+# A bill of materials of what is installed, in CycloneDX, by a tool in an environment of its own.
 audit: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audit]'
-	$(VENV)/bin/cyclonedx-py environment --output-file genlib.cdx.json $(VENV)/bin/python
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
+	build/audit/bin/cyclonedx-py environment --output-file build/genlib.cdx.json $(VENV)/bin/python
 
 claims: $(READY)
 	$(RUN) experiments/claims.py

@@ -5,7 +5,7 @@ set -eu
 folder=${1:?secrets.sh: give the folder that the secrets go to}
 umask 077
 mkdir -p "$folder"
-for name in ray_token mlflow_password mlflow_key postgres_password objects_key; do
+for name in ray_token mlflow_password mlflow_key postgres_password; do
     if [ ! -s "$folder/$name" ]; then
         head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$folder/$name"
         chmod 400 "$folder/$name"

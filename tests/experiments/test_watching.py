@@ -7,6 +7,7 @@ import pytest
 from cluster.journal import Journal
 from cluster.lease import Lease
 from cluster.run import Run
+from cluster.storage import open_storage
 from experiments.command import watching
 from experiments.command.watching import Pace, every_second, watching_many, watching_run
 from genlib import PointDiffusion
@@ -94,7 +95,7 @@ def test_a_line_is_not_said_twice(said):
 
 
 def test_a_training_whose_workers_have_no_place_says_that_it_waits(tmp_path, said):
-    run = Run(STUDY, tmp_path)
+    run = Run(STUDY, open_storage(tmp_path))
     driver = Lease.claim(run.path / "driver")
     with watching_run([run]):
         assert said.comes_to("point-diffusion: waiting for its workers to find a place and to start, 0 s so far")

@@ -7,7 +7,8 @@ import psutil
 
 DOORS = {
     "mlflow": "its password",
-    "dashboard": "the token",
+    "dashboard": "the token, but for metrics, which answer anyone",
+    "monitor": "nothing: its metrics answer anyone",
     "gcs_server": "the token",
     "raylet": "the token",
     "driver": "the token",
@@ -17,7 +18,7 @@ DOORS = {
     "dashboard agent": "the token, but for metrics, which answer anyone",
 }
 """What may listen, and what it asks for."""
-ANYWHERE = DOORS.keys() - {"mlflow", "dashboard"}
+ANYWHERE = DOORS.keys() - {"mlflow"}
 """What Ray binds to the machine's address, or to every one, whatever it is told: networks and policies shut it."""
 KINDS = {
     "gcs_server": "gcs_server",
@@ -27,6 +28,7 @@ KINDS = {
     "RuntimeEnvAgent": "runtime env agent",
     "runtime_env/agent": "runtime env agent",
     "dashboard/dashboard.py": "dashboard",
+    "_private/monitor.py": "monitor",
     "util.client.server": "client server",
     "default_worker": "worker",
     "ray::": "worker",
@@ -54,7 +56,7 @@ def doors_of(process: psutil.Process) -> list[Door]:
     for one in (process, *process.children(recursive=True)):
         with suppress(psutil.Error):
             words = " ".join(one.cmdline())
-            what = next((kind for part, kind in KINDS.items() if part in words), "driver")
+            what = next((kind for part, kind in KINDS.items() if part in words), "driver" if one == process else "?")
             for connection in one.net_connections(kind="tcp"):
                 if connection.status == psutil.CONN_LISTEN:
                     found.add(Door(what, connection.laddr.ip, connection.laddr.port))

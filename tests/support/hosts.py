@@ -117,6 +117,14 @@ class Host:
                     found.append(int(path.name))
         return found
 
+    def tell(self, words: str, number: int) -> None:
+        """Send a signal to the bash that carries out a script."""
+        for process in self.processes():
+            with suppress(OSError):
+                line = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+                if line[0].endswith(b"bash") and len(line) > 1 and words.encode() in line[1]:
+                    os.kill(process, number)
+
     def kill(self) -> None:
         """Lose power: every process is gone at once."""
         with suppress(ProcessLookupError):
@@ -166,8 +174,9 @@ class Network(Sequence[Host]):
     @contextmanager
     def read_only(self) -> Iterator[None]:
         """Let nobody write to the shared folder."""
-        until, remount = time.monotonic() + 5, ["mount", "-o", "remount,ro", str(self.shared)]
+        until, remount = time.monotonic() + 20, ["mount", "-o", "remount,ro", str(self.shared)]
         while (done := subprocess.run(remount, capture_output=True, text=True)).returncode:  # while a file is open
+            time.sleep(0.01)
             assert time.monotonic() < until, f"the shared folder is never at rest: {done.stderr} {self._open()}"
         try:
             yield

@@ -20,6 +20,8 @@ from pathlib import Path
 HERE = "127.0.0.1"
 DEPLOY = Path(__file__).resolve().parent.parent
 ROOT = DEPLOY.parent.parent
+JOBS = 8265
+"""The port that takes jobs."""
 GRACE = 15.0
 """Seconds that a part has to end by itself."""
 SOON, LATE = 1.0, 60.0
@@ -43,6 +45,8 @@ class Part:
                 return
             _say(f"{self.name} has ended ({code}) and is started again: {self.log}")
             self.end()
+            if time.monotonic() - self._again > LATE:  # it had run for a while
+                self._pause = SOON
             self._again, self._pause = time.monotonic() + self._pause, min(2 * self._pause, LATE)
         if time.monotonic() >= self._again:
             with open(self.log, "ab") as log:
@@ -84,7 +88,8 @@ def parts(folder: Path, *, port: int, ray_port: int, cpus: int | None) -> list[P
     with_secrets = ["sh", str(DEPLOY / "with-secrets.sh")]
     head = [
         *with_secrets, "ray", "start", "--head", "--block", f"--port={ray_port}", f"--node-ip-address={HERE}",
-        f"--dashboard-host={HERE}", "--dashboard-agent-listen-port=0", "--disable-usage-stats",
+        f"--dashboard-host={HERE}", f"--dashboard-port={JOBS}", "--dashboard-agent-listen-port=0",
+        "--disable-usage-stats",
         *([f"--num-cpus={cpus}"] if cpus else []),
     ]  # fmt: skip
     served = {
@@ -120,7 +125,7 @@ def serve(folder: Path, *, port: int, ray_port: int, cpus: int | None) -> None:
         signal.signal(number, stop)
     _say(
         f"jobs:    export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={folder}/secrets/ray_token\n"
-        f"         ray job submit --address http://{HERE}:8265 --working-dir . -- python SCRIPT\n"
+        f"         ray job submit --address http://{HERE}:{JOBS} --working-dir . -- python SCRIPT\n"
         f"MLflow:  http://localhost:{port}, user admin, password in {folder}/secrets/mlflow_password\n"
         f"runs:    {folder}/runs; logs: {folder}/log"
     )

@@ -234,7 +234,6 @@ def test_mlflow_keeps_runs_in_postgresql_behind_its_password(tmp_path):
             parent.chmod(0o755)
     secrets = tmp_path / "secrets"
     subprocess.run(["sh", str(DEPLOY / "secrets.sh"), str(secrets)], check=True)
-    (secrets / "objects_key").unlink()
     with postgres(tmp_path / "postgres", (secrets / "postgres_password").read_text()) as database:
         port = free_port()
         uri = f"http://127.0.0.1:{port}"

@@ -85,26 +85,26 @@ def _lost(scale: float) -> Callable[[Compared], float]:
     return lambda runs: _both_right(runs[0]) - _both_right(runs[0], start_scale=scale)
 
 
-@lru_cache(maxsize=1)
 @torch.no_grad()
-def _seen(run: One) -> tuple[Tensor, Tensor]:
-    """The images that are seen in the noise at each step, and their classes."""
-    study = run.study
-    tokens, _ = study.prompts(COUNT, study.draws("claims/prompts"))
-    _, seen = study.path(run.model, tokens, study.draws("claims/path"))
-    return seen, torch.stack([study.judge().classes(study.pixels(x)) for x in seen])
+def _seen(run: One, tokens: Tensor) -> Tensor:
+    """The images that are seen in the noise at each step, of prompts."""
+    _, seen = run.study.path(run.model, tokens, run.study.draws("claims/path"))
+    return seen
 
 
 def _nearing(runs: Compared) -> float:
     """How often a step brings the image that is seen nearer to the end."""
-    seen, _ = _seen(runs[0])
+    study = runs[0].study
+    seen = _seen(runs[0], study.prompts(COUNT, study.draws("claims/prompts"))[0])
     apart = (seen[:-1] - seen[-1]).flatten(2).norm(dim=2)
     return (apart[1:] <= apart[:-1]).float().mean().item()
 
 
 def _certain(runs: Compared) -> float:
-    """The share of the steps after which nine in ten images keep their class."""
-    _, classes = _seen(runs[0])
+    """The share of the steps after which nine in ten images keep their class, where no prompt names one."""
+    study = runs[0].study
+    seen = _seen(runs[0], study.tokens([""] * COUNT).to(study.draws("claims").device))
+    classes = torch.stack([study.judge().classes(study.pixels(x)) for x in seen])
     settled = (classes == classes[-1]).flip(0).cumprod(0).flip(0)  # and stays so
     first = settled.float().argmax(0).float() / (len(classes) - 1)
     return first.quantile(0.9).item()
@@ -144,7 +144,7 @@ CLAIMS = (
         margin=0.95,
     ),
     Claim(
-        "The digit is certain before the last third of the steps",
+        "Without a text too the digit is certain before the last third of the steps",
         (SMALL,),
         lambda runs: -_certain(runs),
         "−share of the steps after which nine in ten images keep their digit, says the judge",

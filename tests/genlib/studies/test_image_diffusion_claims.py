@@ -37,4 +37,4 @@ def test_every_claim_has_an_effect(effects):
     assert len(effects) == len(CLAIMS)
     assert all(map(math.isfinite, effects.values()))
     assert 0 <= effects["Without a text they are random"] <= math.log(10) + 1e-6
-    assert -1 <= effects["The digit is certain before the last third of the steps"] <= 0
+    assert -1 <= effects["Without a text too the digit is certain before the last third of the steps"] <= 0

@@ -6,10 +6,8 @@ A lease is claimed by creating the file of the next epoch, which only one proces
 file every two seconds; one that finds a newer epoch than its own, or its own file gone, has been fenced and must not
 write any more.
 
-Whether a holder lives is judged without trusting names or clocks. One of this place (the same boot of the same machine,
-the same namespace of process ids) lives while its process does. Of any other only silence counts: it is dead when its
-file has not changed during twenty seconds of the reader's own watching. A living holder can be robbed by its driver
-alone: leases carry the epochs of the drivers they were claimed for, and an older driver than the last one gets nothing.
+Whether a holder lives is judged in `cluster.holders`. A living one can be robbed by its driver alone: leases carry the
+epochs of the drivers they were claimed for, and an older driver than the newest one gets nothing.
 
 A fenced holder that slept right between its last look and a write may still do that one write: a line of its own part
 of a journal, which readers cut at the next one's beginning; a checkpoint or an evaluation, which hold what the next one
@@ -19,25 +17,33 @@ computes too; a result or a record, which the next one writes again when it ends
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
-from cluster.files import Damaged, StorageFailed, create, sealed, storage_failures, unsealed
+from cluster.files import StorageFailed, create, sealed, storage_failures
+from cluster.holders import (
+    GLANCE,
+    LAPSE,
+    Holder,
+    beats,
+    holds,
+    is_here,
+    is_this_process,
+    last_holder,
+    lease_path,
+    lives,
+    newest_epoch,
+    this_process,
+)
 from genlib import InputError
 
-BEAT, LAPSE = 2.0, 20.0
-"""Seconds between heartbeats, and seconds of silence after which a holder of another place is dead."""
-GLANCE = 5.0
-"""Seconds of silence after which a mere look takes a holder of another place for dead."""
+BEAT = 2.0
+"""Seconds between heartbeats."""
 LOOK = 0.2
 """Seconds between looks whether the holder is asked to stop."""
 
@@ -59,7 +65,7 @@ class Lease:
     def __init__(self, folder: Path, epoch: int, drivers: Drivers, seen: Drivers) -> None:
         self.folder, self.epoch, self.drivers = folder, epoch, dict(drivers)
         self.seen = {**seen, **drivers}
-        self.path = _path(folder, epoch)
+        self.path = lease_path(folder, epoch)
         self._asked, self._looked = False, 0.0
 
     @classmethod
@@ -73,7 +79,7 @@ class Lease:
         """
         drivers = drivers or {}
         with storage_failures(folder):
-            newest, last = _last(folder)
+            newest, last = last_holder(folder)
             seen = last.get("seen") or {}
             if any(seen.get(name, 0) > epoch for name, epoch in drivers.items()):
                 raise Fenced(f"a newer driver has taken over {folder}: this one stops without writing any more.")
@@ -83,14 +89,13 @@ class Lease:
             if not create(lease.path, sealed(lease._holder()).encode()) or newest_epoch(folder) != lease.epoch:
                 raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
             for old in range(max(1, newest - 8), lease.epoch):
-                _path(folder, old).unlink(missing_ok=True)
-                _path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
+                lease_path(folder, old).unlink(missing_ok=True)
+                lease_path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
         return lease
 
     def _holder(self) -> dict[str, Any]:
         """What the file says: who holds it, for which drivers, and the newest drivers that anybody has held it for."""
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _started(os.getpid())}
-        return {"epoch": self.epoch, "drivers": self.drivers, "seen": self.seen, **holder}
+        return {"epoch": self.epoch, "drivers": self.drivers, "seen": self.seen, **this_process()}
 
     def check(self) -> None:
         """Raise `Fenced` where another process has taken over, `StorageFailed` where the folder is away."""
@@ -100,7 +105,7 @@ class Lease:
     def _is_taken(self) -> bool:
         try:
             with open(self.path, "rb"):  # opening asks the server, where a look may be answered by a cache
-                return _path(self.folder, self.epoch + 1).exists()
+                return lease_path(self.folder, self.epoch + 1).exists()
         except FileNotFoundError:
             if self.folder.is_dir():
                 return True
@@ -204,7 +209,7 @@ _HEART = _Heart()
 
 def ask_to_stop(folder: Path) -> None:
     """Ask whoever holds the lease of a folder to keep what it has and stop."""
-    _path(folder, newest_epoch(folder)).with_suffix(".stop").touch()
+    lease_path(folder, newest_epoch(folder)).with_suffix(".stop").touch()
 
 
 def refuse_held(*folders: Path) -> None:
@@ -213,7 +218,7 @@ def refuse_held(*folders: Path) -> None:
     while held := _held_by_others(folders):
         for folder, holder in held.items():
             who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-            if _is_here(holder) or _WATCHED[folder].beats:
+            if is_here(holder) or beats(folder):
                 raise Held(f"{who} is writing to {folder}: wait for it, or end it, then give the same command again.")
             if not said and time.monotonic() - began > GLANCE:
                 said = True
@@ -230,22 +235,16 @@ def wait_for_lapse(*folders: Path, seconds: float = float("inf")) -> None:
         time.sleep(LOOK)
 
 
-def newest_epoch(folder: Path) -> int:
-    """The highest epoch ever claimed, 0 for none."""
-    epochs = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()]
-    return max(epochs, default=0)
-
-
 def read_holder(folder: Path) -> dict[str, Any] | None:
     """What the newest lease says of its holder; None where nobody holds it."""
-    _, holder = _last(folder)
-    return holder if _holds(holder) else None
+    _, holder = last_holder(folder)
+    return holder if holds(holder) else None
 
 
 def is_held_here(folder: Path) -> bool:
     """Whether this process holds the lease of a folder."""
     holder = read_holder(folder)
-    return holder is not None and _is_this_process(holder)
+    return holder is not None and is_this_process(holder)
 
 
 def is_alive(folder: Path, *, here: bool = False) -> bool:
@@ -254,18 +253,18 @@ def is_alive(folder: Path, *, here: bool = False) -> bool:
     Arguments:
         here: count those of this place alone.
     """
-    epoch, holder = _last(folder)
-    return _holds(holder) and (_is_here(holder) or not here) and _lives(folder, epoch, holder)
+    epoch, holder = last_holder(folder)
+    return holds(holder) and (is_here(holder) or not here) and lives(folder, epoch, holder)
 
 
 def are_silent(folders: Collection[Path], *, seconds: float = GLANCE) -> set[Path]:
     """Which folders' holders are dead, after a look: those of other places are watched together for some seconds."""
     began = time.monotonic()
     alive = {folder for folder in folders if is_alive(folder)}
-    left = {folder for folder in alive if not _is_here(read_holder(folder) or {})}
+    left = {folder for folder in alive if not is_here(read_holder(folder) or {})}
     while left and time.monotonic() - began < seconds:
         time.sleep(LOOK)
-        left = {folder for folder in left if is_alive(folder) and not _WATCHED[folder].beats}
+        left = {folder for folder in left if is_alive(folder) and not beats(folder)}
     return {folder for folder in folders if folder in left or folder not in alive or not is_alive(folder)}
 
 
@@ -310,118 +309,11 @@ def leave_at_once(folder: Path) -> Callable[[], None]:
     return leave
 
 
-# -- who lives ---------------------------------------------------------------------------------------------------------
-
-
-class _Watched(NamedTuple):
-    """A holder of another place, as this process sees it."""
-
-    sign: tuple[int, ...]
-    """What changes with every heartbeat."""
-    looked: float
-    """When it was last looked at, by this process's own clock."""
-    silence: float = 0.0
-    """Seconds of watching without a change: who looks seldom, or slept, knows little of the time between."""
-    beats: bool = False
-    """Whether the sign has changed under this process's eyes."""
-
-
-_WATCHED: dict[Path, _Watched] = {}
-
-
-def _held_by_others(folders: Collection[Path]) -> dict[Path, dict[str, Any]]:
+def _held_by_others(folders: Collection[Path]) -> dict[Path, Holder]:
     """The holders of these leases that live and are not this process."""
-    found = {}
+    found: dict[Path, Holder] = {}
     for folder in folders:
-        epoch, holder = _last(folder)
-        if _holds(holder) and not _is_this_process(holder) and _lives(folder, epoch, holder):
+        epoch, holder = last_holder(folder)
+        if holds(holder) and not is_this_process(holder) and lives(folder, epoch, holder):
             found[folder] = holder
     return found
-
-
-def _last(folder: Path) -> tuple[int, dict[str, Any]]:
-    """The newest epoch and what its file says; nothing where there is none."""
-    epoch = 0
-    for _ in range(3):  # it may be replaced between the look and the reading
-        epoch = newest_epoch(folder)
-        if not epoch:
-            return 0, {}
-        with suppress(FileNotFoundError):
-            try:
-                return epoch, unsealed(_path(folder, epoch).read_text(errors="replace"))
-            except Damaged:  # or of a genlib before 0.8.0: only silence counts
-                break
-    return epoch, {"epoch": epoch}
-
-
-def _holds(holder: Mapping[str, Any]) -> bool:
-    return bool(holder) and "released" not in holder
-
-
-def _lives(folder: Path, epoch: int, holder: Mapping[str, Any]) -> bool:
-    if _is_here(holder):
-        started = _started(holder["pid"])
-        if started is not None or _is_gone(holder["pid"]):
-            return started == holder["started"]
-    try:
-        with open(
-            _path(folder, epoch), "rb"
-        ) as file:  # opening asks the server, where a look may be answered by a cache
-            stat = os.fstat(file.fileno())
-    except FileNotFoundError:
-        return False  # taken over or gone, at this moment
-    sign, now, before = (epoch, stat.st_mtime_ns, stat.st_ino), time.monotonic(), _WATCHED.get(folder)
-    if before is None or before.sign != sign:
-        _WATCHED[folder] = _Watched(sign, now, beats=before is not None and before.sign[0] == epoch)
-        return True
-    silence = before.silence + min(now - before.looked, GLANCE)
-    _WATCHED[folder] = before._replace(looked=now, silence=silence)
-    return silence <= LAPSE
-
-
-def _is_here(holder: Mapping[str, Any]) -> bool:
-    """Whether a holder's process id means something here."""
-    return _place() is not None and holder.get("place") == _place()
-
-
-def _is_this_process(holder: Mapping[str, Any]) -> bool:
-    return _is_here(holder) and holder["pid"] == os.getpid() and holder["started"] == _started(os.getpid())
-
-
-@cache
-def _place() -> str | None:
-    """The boot of this machine and the namespace of its process ids; None where that cannot be told."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return None if Path("/proc").exists() else f"{socket.gethostname()} {psutil.boot_time():.0f}"  # macOS
-
-
-def _started(pid: int) -> float | None:
-    """When a process started, by a clock that nobody sets; -1 of a corpse; None where it cannot be told."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return -1.0 if words[0] in "ZX" else float(words[19])
-    except (OSError, IndexError, ValueError):
-        if Path("/proc/self").exists():
-            return None
-    try:  # macOS
-        process = psutil.Process(pid)
-        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether there is no such process. One that others may not look at is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-def _path(folder: Path, epoch: int) -> Path:
-    return folder / f"{epoch:08d}.json"

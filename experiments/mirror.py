@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.lease import newest_epoch
+from cluster.holders import newest_epoch
 from cluster.mirror import (
     NOWHERE,
     mirror_folder,

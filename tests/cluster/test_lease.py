@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import cluster.holders as holders_module
 import cluster.lease as lease_module
 from cluster.files import StorageFailed, sealed, unsealed
 from cluster.journal import Journal, read_rows
@@ -106,7 +107,7 @@ def elsewhere(folder, *, epoch=1, **more):
 
 @pytest.mark.parametrize("clock", [-3_600, 0, 3_600])
 def test_a_holder_elsewhere_is_dead_when_it_is_silent_for_long_whatever_its_clock_says(tmp_path, monkeypatch, clock):
-    monkeypatch.setattr(lease_module, "LAPSE", 0.5)
+    monkeypatch.setattr(holders_module, "LAPSE", 0.5)
     path = elsewhere(tmp_path)
     for beat in range(4):
         os.utime(path, (time.time() + clock + beat, time.time() + clock + beat))
@@ -118,7 +119,7 @@ def test_a_holder_elsewhere_is_dead_when_it_is_silent_for_long_whatever_its_cloc
 
 
 def test_a_holder_elsewhere_is_watched_before_it_is_refused_or_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr(lease_module, "LAPSE", 1.0)
+    monkeypatch.setattr(holders_module, "LAPSE", 1.0)
     path, ended = elsewhere(tmp_path / "beats"), threading.Event()
 
     def beat():

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from cluster.directory import read_result
+from cluster.holders import newest_epoch
 from cluster.journal import read_rows
-from cluster.lease import newest_epoch
 from cluster.run import Run
 from cluster.sweep_record import read_sweep
 from genlib import PointDiffusion, SpiralDiffusion, VICReg

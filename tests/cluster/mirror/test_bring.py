@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.files import set_aside
 from cluster.journal import read_rows
 from cluster.mirror import tracking_uri
 from cluster.run import Run
@@ -256,6 +257,21 @@ def test_deleted_and_renewed_runs_leave_mlflow(run):
     shutil.rmtree(run.path)
     mirrored(run.storage)
     assert not any(key.endswith(run.key) for key in everything(run.storage))
+
+
+def test_the_runs_of_a_sweep_that_begins_anew_stay_in_mlflow(tmp_path):
+    storage = open_storage(tmp_path)
+    one = Run(STUDY, storage, sweep="rates")
+    one.execute(figures=False)
+    record = SweepRecord(name="rates", study="point-diffusion", space={}, metric="nll", began=1.0, status="FINISHED")
+    write_sweep(storage / "rates", record)
+    before = everything(mirrored(storage).storage)
+    set_aside(storage / "rates", storage / ".aside")
+    mirror = mirrored(storage)
+    after = everything(storage)
+    assert len(after) == len(before) == 2
+    assert not any(key.endswith(one.key) for key in after)  # the new run has the key
+    assert not mirror.cursor.runs
 
 
 def test_a_model_that_one_mirror_could_not_export_another_one_does(run, monkeypatch):

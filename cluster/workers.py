@@ -97,9 +97,8 @@ def execute_with_workers(
         return run.result()
     launch = launch or Launch()
     probe_storage(open_storage(run.storage))
-    wait_for_lapse(
-        run.path / "lease", run.path / DRIVER, seconds=30
-    )  # workers of a driver that was killed end by themselves
+    # Workers of a driver that was killed end by themselves.
+    wait_for_lapse(run.path / "lease", run.path / DRIVER, seconds=30)
     refuse_held(run.path / "lease")
     lease = Lease.claim(run.path / DRIVER, drivers=run.drivers, force=run.taking_over)
     lease.keep()

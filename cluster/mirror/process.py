@@ -36,12 +36,12 @@ def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] 
         try:
             lease = Lease.claim(folder / "lease", anyhow=force)
         except (Held, StorageFailed) as error:
-            if not stays and isinstance(error, Held):
+            if stays:
+                time.sleep(LINGER)
+                continue
+            if isinstance(error, Held):
                 return
-            if not stays:
-                raise
-            time.sleep(LINGER)
-            continue
+            raise
         if again:
             (folder / CURSOR).unlink(missing_ok=True)
         again = force = False

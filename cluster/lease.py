@@ -107,7 +107,7 @@ class Lease:
             with open(self.path, "rb"):  # opening asks the server, where a look may be answered by a cache
                 return lease_path(self.folder, self.epoch + 1).exists()
         except FileNotFoundError:
-            if self.folder.is_dir():
+            if self.folder.is_dir() and not self.path.exists():  # it may have come back between the two looks
                 return True
             raise StorageFailed(
                 f"{self.folder} is not there: if its storage is away, bring it back and give the same command again."

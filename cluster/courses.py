@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import genlib
+from cluster import copies
 from cluster.files import Damaged, read_json, storage_failures
 from cluster.journal import read_rows, read_segments
 from cluster.record import packages, rebuild, source_hash
@@ -38,7 +39,9 @@ def sign_in(storage: Path, path: Path, study: Study[Any]) -> None:
         mark = storage / COURSES / course / f"{path.parent.name}--{path.name}"
         with storage_failures(mark):
             mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            if not mark.exists():
+                mark.touch()
+                copies.share(mark)
 
 
 def furthest_state(storage: Path, study: Study[Any], launch: Launch, *, besides: Path, upto: int) -> Passed | None:

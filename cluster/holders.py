@@ -8,35 +8,28 @@ watching.
 from __future__ import annotations
 
 import os
-import socket
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
+from cluster import copies
+from cluster.bucket import BucketFailed
 from cluster.files import Damaged, unsealed
+from cluster.processes import Holder, is_gone, is_here, started
 
 LAPSE = 20.0
 """Seconds of silence after which a holder of another place is dead."""
 GLANCE = 5.0
 """Seconds of silence after which a mere look takes a holder of another place for dead."""
-Holder = Mapping[str, Any]
-"""What a lease says of its holder; nothing where nobody ever held it."""
 
 
 def newest_epoch(folder: Path) -> int:
     """The highest epoch ever claimed, 0 for none."""
+    with suppress(BucketFailed):  # then it is the highest known
+        copies.look(folder)
     epochs = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()]
     return max(epochs, default=0)
-
-
-def this_process() -> dict[str, Any]:
-    """What a lease says of this process."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _started(os.getpid())}
 
 
 class _Watched(NamedTuple):
@@ -78,9 +71,11 @@ def holds(holder: Holder) -> bool:
 def lives(folder: Path, epoch: int, holder: Holder) -> bool:
     """Whether a holder lives, as far as this process has seen."""
     if is_here(holder):
-        started = _started(holder["pid"])
-        if started is not None or _is_gone(holder["pid"]):
-            return started == holder["started"]
+        began = started(holder["pid"])
+        if began is not None or is_gone(holder["pid"]):
+            return began == holder["started"]
+    if not copies.answers(folder):
+        return True  # a bucket that does not answer is not a silent holder
     try:
         with open(
             lease_path(folder, epoch), "rb"
@@ -100,51 +95,6 @@ def lives(folder: Path, epoch: int, holder: Holder) -> bool:
 def beats(folder: Path) -> bool:
     """Whether this process has seen the heart of a holder of another place beat."""
     return folder in _WATCHED and _WATCHED[folder].beats
-
-
-def is_here(holder: Holder) -> bool:
-    """Whether a holder's process id means something here."""
-    return _place() is not None and holder.get("place") == _place()
-
-
-def is_this_process(holder: Holder) -> bool:
-    """Whether a lease is held by this very process."""
-    return is_here(holder) and holder["pid"] == os.getpid() and holder["started"] == _started(os.getpid())
-
-
-@cache
-def _place() -> str | None:
-    """The boot of this machine and the namespace of its process ids; None where that cannot be told."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return None if Path("/proc").exists() else f"{socket.gethostname()} {psutil.boot_time():.0f}"  # macOS
-
-
-def _started(pid: int) -> float | None:
-    """When a process started, by a clock that nobody sets; -1 of a corpse; None where it cannot be told."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return -1.0 if words[0] in "ZX" else float(words[19])
-    except (OSError, IndexError, ValueError):
-        if Path("/proc/self").exists():
-            return None
-    try:  # macOS
-        process = psutil.Process(pid)
-        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether there is no such process. One that others may not look at is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def lease_path(folder: Path, epoch: int) -> Path:

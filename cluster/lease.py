@@ -20,26 +20,25 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster import carrying, copies
 from cluster.files import StorageFailed, create, sealed, storage_failures
 from cluster.holders import (
     GLANCE,
     LAPSE,
-    Holder,
     beats,
     holds,
-    is_here,
-    is_this_process,
     last_holder,
     lease_path,
     lives,
     newest_epoch,
-    this_process,
 )
+from cluster.processes import Holder, is_here, is_this_process, this_process
 from genlib import InputError
 
 BEAT = 2.0
@@ -77,8 +76,9 @@ class Lease:
             force: take it from a living process too, where that one claimed it for the same or an older driver.
             anyhow: take it from a living process whoever that is.
         """
-        drivers = drivers or {}
-        with storage_failures(folder):
+        drivers, unit = drivers or {}, carrying.unit_of(folder)
+        with storage_failures(folder), carrying.locked(unit) if unit else nullcontext():
+            copies.look(folder, within=0)
             newest, last = last_holder(folder)
             seen = last.get("seen") or {}
             if any(seen.get(name, 0) > epoch for name, epoch in drivers.items()):
@@ -86,16 +86,28 @@ class Lease:
             if newest and not anyhow and not (force and drivers.keys() & (last.get("drivers") or {}).keys()):
                 refuse_held(folder)
             lease = cls(folder, newest + 1, drivers, seen)
-            if not create(lease.path, sealed(lease._holder()).encode()) or newest_epoch(folder) != lease.epoch:
+            content = sealed(lease._holder()).encode()
+            is_taken = not copies.claim(lease.path, content) or not create(lease.path, content)
+            if is_taken or newest_epoch(folder) != lease.epoch:
                 raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
-            for old in range(max(1, newest - 8), lease.epoch):
-                lease_path(folder, old).unlink(missing_ok=True)
-                lease_path(folder, old).with_suffix(".stop").unlink(missing_ok=True)
+            before = [lease_path(folder, old) for old in range(max(1, newest - 8), lease.epoch)]
+            for path in (before := [*before, *(path.with_suffix(".stop") for path in before)]):
+                path.unlink(missing_ok=True)
+            copies.forget(before)
+            if unit:
+                if newest and not carrying.is_truth(unit, newest):
+                    carrying.fetch(unit)
+                carrying.note_held(unit, lease.epoch)
         return lease
 
     def _holder(self) -> dict[str, Any]:
         """What the file says: who holds it, for which drivers, and the newest drivers that anybody has held it for."""
         return {"epoch": self.epoch, "drivers": self.drivers, "seen": self.seen, **this_process()}
+
+    def check_there(self) -> None:
+        """`check`, after a look at the bucket that is some seconds old at most."""
+        copies.look(self.folder)
+        self.check()
 
     def check(self) -> None:
         """Raise `Fenced` where another process has taken over, `StorageFailed` where the folder is away."""
@@ -130,20 +142,40 @@ class Lease:
             fenced: called once another process has taken over.
         """
         _HEART.add(_Beating(self, every_beat, fenced))
+        if unit := carrying.unit_of(self.folder):
+            carrying.CARRIER.add(unit, self.check_there)
 
     def release(self) -> None:
-        """Stop the heart and say that nobody writes here any more; the epoch stays used."""
+        """Stop the heart and say that nobody writes here any more; the epoch stays used.
+
+        What is to go to a bucket is there before; raises `StorageFailed` where it does not get there.
+        """
+        if unit := carrying.unit_of(self.folder):
+            self._carry_the_rest(unit)
         _HEART.remove(self)
-        aside = self.path.with_suffix(".released")
+        aside, left = self.path.with_suffix(".released"), {"epoch": self.epoch, "seen": self.seen}
+        content = sealed({**left, **this_process(), "released": time.time()})
         with suppress(StorageFailed):  # then it lapses by itself when this process ends, as it does on a full disk
             if self._is_taken():
                 return
             try:
-                aside.write_text(sealed({"epoch": self.epoch, "seen": self.seen, "released": time.time()}))
+                copies.release(self.path, content.encode())
+                aside.write_text(content)
                 os.replace(aside, self.path)
             except OSError:
                 with suppress(OSError):
                     aside.unlink(missing_ok=True)
+
+    def _carry_the_rest(self, unit: Path) -> None:
+        carrying.CARRIER.remove(unit)
+        if unit.exists():
+            try:
+                carrying.carry_all(unit, self.check_there)
+            except Fenced:
+                return
+            except StorageFailed:
+                _HEART.remove(self)
+                raise
 
 
 class _Beating(NamedTuple):
@@ -177,7 +209,8 @@ class _Heart:
         while True:
             time.sleep(BEAT)
             with self._lock:
-                taken = [one for one in list(self._beating.values()) if not self._beat(one)]
+                beating = list(self._beating.values())
+                taken = [one for one, beats in zip(beating, self._beat_all(beating), strict=True) if not beats]
                 for one in taken:
                     del self._beating[one.lease]
                 ends = not self._beating
@@ -189,11 +222,20 @@ class _Heart:
             if ends:
                 return
 
+    def _beat_all(self, beating: Sequence[_Beating]) -> Iterable[bool]:
+        """Beat for each; several at the same time where a bucket has to be asked."""
+        if len(beating) == 1 or not any(copies.is_copy(one.lease.folder) for one in beating):
+            return map(self._beat, beating)
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(self._beat, beating))
+
     def _beat(self, one: _Beating) -> bool:
         """Beat once; False where the lease has been taken. A storage that is away may come back."""
         try:
             one.lease.check()
             os.utime(one.lease.path)
+            copies.beat(one.lease.path)
+            one.lease.check_there()
         except Fenced:
             return False
         except (OSError, StorageFailed):
@@ -209,7 +251,9 @@ _HEART = _Heart()
 
 def ask_to_stop(folder: Path) -> None:
     """Ask whoever holds the lease of a folder to keep what it has and stop."""
-    lease_path(folder, newest_epoch(folder)).with_suffix(".stop").touch()
+    asked = lease_path(folder, newest_epoch(folder)).with_suffix(".stop")
+    asked.touch()
+    copies.share(asked)
 
 
 def refuse_held(*folders: Path) -> None:

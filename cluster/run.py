@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster import carrying, copies
 from cluster.courses import sign_in
 from cluster.directory import DRIVER, Result, read_result, refuse_written
 from cluster.evaluations import evaluate, evaluation_key, looks_of, read_evaluation
@@ -69,7 +70,7 @@ class Run:
     ) -> None:
         adopt(type(study))
         refuse_secrets(study)
-        self.study, self.storage = study, Path(storage).absolute()
+        self.study, self.storage = study, copies.located(storage)
         self.sweep, self.origin = sweep, origin
         self.drivers, self.taking_over = dict(drivers or {}), taking_over
         self.key = study.key()
@@ -124,6 +125,8 @@ class Run:
 
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under each of `looks`, or None where anything of it is missing or damaged."""
+        with suppress(OSError):  # a bucket that does not answer: what is known here counts
+            carrying.settle(self.path, whole=True, within=30)
         try:
             described = read_json(self.path / "study.json")
             rebuild(described, self.path)
@@ -255,14 +258,19 @@ class Run:
             raise
         finally:
             self._lease = None
-            if refused and is_new and not read_rows(self.path / "journal"):
+            leaves = refused and is_new and not read_rows(self.path / "journal")
+            if leaves:
                 self._leave_nothing(lease)
             lease.release()
+            if leaves and not self.path.exists():
+                with suppress(OSError):
+                    copies.drop(self.path)
 
     def _leave_nothing(self, lease: Lease) -> None:
         """Remove what a refused run has made; its driver, where it has one, removes the rest."""
         with suppress(Fenced, StorageFailed, OSError):
             lease.check()
+            carrying.CARRIER.remove(self.path)
             for path in self.path.iterdir():
                 if path.name not in (DRIVER, "lease"):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -336,4 +344,6 @@ def start_anew(run: Run) -> Path | None:
     if not run.path.exists():
         return None
     refuse_written(run.path)
-    return set_aside(run.path, run.storage / ".aside")
+    aside = set_aside(run.path, run.storage / ".aside")
+    copies.move(run.path, aside)
+    return aside

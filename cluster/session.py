@@ -14,9 +14,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster import carrying, copies
+from cluster.copies import MARK
 from cluster.files import read_json
 from cluster.record import ROOT
-from cluster.storage import MARK
 from genlib import InputError
 
 
@@ -89,18 +90,22 @@ def probe_storage(storage: Path) -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
         return
+    carrying.keep_fetching(storage)
     expected = read_json(storage / MARK)["id"]
     for node in nodes:
         placed = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         seen = ray.get(_storage_id.options(scheduling_strategy=placed).remote(str(storage)))
         if seen != expected:
             where = node["NodeManagerHostname"]
-            raise InputError(f"the storage {storage} is not seen on node {where}: give a folder that all share.")
+            raise InputError(
+                f"the storage {copies.shown(storage)} is not seen on node {where}: give one that all share."
+            )
 
 
 @ray.remote(num_cpus=0)
 def _storage_id(storage: str) -> str:
     try:
+        copies.bring_mark(Path(storage))
         return str(read_json(Path(storage) / MARK)["id"])
     except (OSError, InputError):
         return ""

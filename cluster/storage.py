@@ -9,22 +9,26 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cluster import carrying, copies
+from cluster.copies import MARK
 from cluster.files import Damaged, create, json_bytes, read_json, set_aside, write_json
+from cluster.lease import Fenced, Held, Lease, is_alive
 from genlib import InputError
 
-MARK, COPY, FORMAT = "storage.json", ".storage.json", 1
+COPY, FORMAT = ".storage.json", 1
 
 
 def storage_from(option: Path | None) -> Path:
-    """The storage folder: the option, else `GENLIB_STORAGE`, else `./runs`; in a Ray job one of the first two."""
-    if option is not None:
-        return option.absolute()
-    named = os.environ.get("GENLIB_STORAGE")
-    if named:
-        return Path(named).absolute()
+    """The storage folder: the option, else `GENLIB_STORAGE`, else `./runs`; in a Ray job one of the first two.
+
+    Of one in a bucket, `s3://bucket/prefix`, it is this machine's copy, brought up to date once per process.
+    """
+    if named := option or os.environ.get("GENLIB_STORAGE"):
+        return _up_to_date(copies.located(named))
     if "RAY_JOB_ID" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         raise InputError(
             "a Ray job works in a temporary copy, where ./runs would be lost: "
@@ -33,11 +37,29 @@ def storage_from(option: Path | None) -> Path:
     return Path("runs").absolute()
 
 
+@cache
+def _up_to_date(folder: Path) -> Path:
+    try:
+        carrying.refresh(folder)
+    except OSError as error:
+        raise InputError(f"the storage {copies.shown(folder)} cannot be read: {error.strerror}.") from error
+    return folder
+
+
+def carry_what_was_left(storage: Path) -> None:
+    """Bring to the bucket what processes of this machine left behind when they were killed."""
+    for path in (*run_folders(storage), *sweep_folders(storage)) if copies.is_copy(storage) else ():
+        if carrying.is_ahead(path) and not is_alive(path / "lease"):
+            with suppress(Held, Fenced):
+                Lease.claim(path / "lease").release()
+
+
 def refuse_unusable_storage(folder: Path) -> None:
     """Raise where a folder cannot be genlib's storage, as far as a look can tell; nothing is written."""
     mark = folder / MARK
     try:
-        if not mark.exists():
+        copies.bring_mark(folder)
+        if not mark.exists() and not copies.is_copy(folder):
             strange = folder.exists() and any(path.name[0] != "." and path.name != MARK for path in folder.iterdir())
             if strange and not (folder / COPY).exists() and not mark.exists():  # it may have been marked this moment
                 raise InputError(
@@ -49,7 +71,9 @@ def refuse_unusable_storage(folder: Path) -> None:
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise InputError(f"the storage {folder} cannot be written ({error.strerror}): give another.") from error
+        raise InputError(
+            f"the storage {copies.shown(folder)} cannot be written ({error.strerror}): give another."
+        ) from error
 
 
 def open_storage(folder: Path) -> Path:
@@ -57,6 +81,7 @@ def open_storage(folder: Path) -> Path:
     refuse_unusable_storage(folder)
     mark = folder / MARK
     try:
+        copies.open_copy(folder, json_bytes(_known_mark(folder)))
         if not mark.exists():
             create(mark, json_bytes(_known_mark(folder)))
         probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
@@ -68,7 +93,9 @@ def open_storage(folder: Path) -> Path:
         content = _known_mark(folder)
         write_json(mark, content)
     except OSError as error:
-        raise InputError(f"the storage {folder} cannot be written ({error.strerror}): give another.") from error
+        raise InputError(
+            f"the storage {copies.shown(folder)} cannot be written ({error.strerror}): give another."
+        ) from error
     if content["format"] != FORMAT:
         raise InputError(
             f"the storage {folder} is of format {content['format']}; this genlib reads format {FORMAT}: give another."

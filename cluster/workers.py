@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import genlib
+from cluster import carrying, copies
 from cluster.directory import DRIVER, Result
 from cluster.files import Damaged, RunFailed, read_json, write_json
 from cluster.journal import Journal
@@ -103,7 +104,9 @@ def execute_with_workers(
     lease = Lease.claim(run.path / DRIVER, drivers=run.drivers, force=run.taking_over)
     lease.keep()
     run.drivers[DRIVER] = lease.epoch
-    (run.path / DRIVER / "tries.json").unlink(missing_ok=True)
+    tries = run.path / DRIVER / "tries.json"
+    tries.unlink(missing_ok=True)
+    copies.drop(tries)
     task = Task(
         importable(run.study), run.storage, run.sweep, run.origin, tuple(map(importable, looks)), figures, evaluation,
         any_device,
@@ -130,10 +133,12 @@ def execute_with_workers(
         except TrainingFailedError as error:
             run.take_and_mark("FAILED", f"Ray gave the workers up: {str(error).splitlines()[-1]}")
         finally:
+            carrying.settle(run.path)
             failed = _failure(run)
             lease.release()
             if failed and not (run.path / "study.json").exists():  # it was refused, and has left nothing else
                 shutil.rmtree(run.path)
+                copies.drop(run.path)
     result = run.result()
     if failed and result.status != "FAILED":
         raise InputError(failed)  # refused: nothing has changed
@@ -195,6 +200,8 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
             run.states.refuse_other_device(launch, task.any_device)
             state = run.states.newest(launch)
             _count_tries(run, state.step)
+            if carrying.unit_of(run.lease.folder):
+                carrying.CARRIER.now(run.path)  # where the others find the state
             step = [state.step]
     finally:
         if launch.world > 1:
@@ -203,6 +210,7 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
         raise _Left
     if state is not None:
         return state
+    carrying.settle(run.path, whole=True)
     folder = run.path / "checkpoints" / f"step-{step[0]:08d}"
     if step[0] and not (run.origin and step[0] == run.origin.step):
         return load_checkpoint(folder, run.study, launch)  # fails where this node does not see the storage

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.copies import MARK
 from cluster.holders import newest_epoch
 from cluster.mirror import (
     NOWHERE,
@@ -26,7 +27,7 @@ from cluster.mirror import (
 from cluster.mirror.process import mirror_for_ever
 from cluster.plan import words
 from cluster.secrets import scrub_streams
-from cluster.storage import MARK, open_storage, run_folders, storage_from
+from cluster.storage import open_storage, run_folders, storage_from
 from experiments.command.arguments import read
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.watching import every_second

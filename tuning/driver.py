@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from cluster import carrying
 from cluster.directory import Result, read_result
 from cluster.evaluations import read_evaluation
 from cluster.lease import Fenced
@@ -136,6 +137,7 @@ class Driver:
     def stop_early(self, key: str, step: int) -> None:
         """Record that Tune stopped a run; it will not be trained any further."""
         run = self.run(*self.tried[key])
+        carrying.settle(run.path)
         if read_result(run.path).status == "FINISHED":
             return  # Tune had only heard its numbers again
         if self.seconds_left == 0:

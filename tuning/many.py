@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
+from cluster import carrying, copies
 from cluster.courses import passed_by
 from cluster.files import RunFailed, Stopped
 from cluster.lease import Lease, exit_when_lapsed, wait_for_lapse
@@ -75,7 +76,7 @@ def run_many(
     for study in distinct:
         workers.check(study)
     Plan(len(distinct), 1, workers, available(cpus), 0.0).check()
-    storage = open_storage(Path(storage).absolute())
+    storage = open_storage(copies.located(storage))
     number = uuid.uuid4().hex[:12]
     drivers = gathered.drivers if gathered else {number: 1}
     sweep = gathered.path.name if gathered else None
@@ -110,6 +111,8 @@ def run_many(
                 break  # the others wait for some that were stopped
             (done, *_), _ = ray.wait(list(running), num_returns=1)
             task = running.pop(done)
+            for run in task.runs:
+                carrying.settle(run.path)
             try:
                 value, was_stopped = ray.get(done)
             except ray.exceptions.RayTaskError as error:
@@ -185,6 +188,8 @@ def _driving(storage: Path, number: str) -> Iterator[Path]:
     finally:
         lease.release()
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            copies.drop(folder)
 
 
 @ray.remote(max_retries=3)

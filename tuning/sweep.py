@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from cluster.copies import located
 from cluster.directory import Result
 from cluster.needs import needs_of
 from cluster.plan import Plan, Shared, probe, refuse_too_large
@@ -162,7 +163,7 @@ class Placement:
     packs: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "storage", Path(self.storage))
+        object.__setattr__(self, "storage", located(self.storage))
         if self.figures < 0:
             raise InputError(f"figures: got {self.figures}; allowed is an integer of at least 0.")
 

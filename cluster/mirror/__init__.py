@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from cluster import copies
 from cluster.files import Damaged, read_json
 from cluster.lease import is_alive
 from cluster.record import ROOT
@@ -52,7 +54,10 @@ def tracking_uri(storage: Path) -> str:
 
 def mirror_folder(storage: Path) -> Path:
     """Where the process for this storage and this MLflow keeps its lease, its cursor and its log."""
-    return storage / FOLDER / hashlib.sha256(tracking_uri(storage).encode()).hexdigest()[:12]
+    uri = tracking_uri(storage)
+    if copies.is_copy(storage) and uri.startswith("sqlite:"):
+        uri += f" on {socket.gethostname()}"  # every machine's copy of a storage has a file of its own
+    return storage / FOLDER / hashlib.sha256(uri.encode()).hexdigest()[:12]
 
 
 def ui_command(storage: Path) -> str:

@@ -14,7 +14,7 @@ from cluster.mirror import refuse_unusable, start_mirror, trouble, ui_lines
 from cluster.needs import needs_of
 from cluster.plan import Plan, refuse_too_large
 from cluster.run import Run, start_anew
-from cluster.storage import open_storage, refuse_unusable_storage, storage_from
+from cluster.storage import carry_what_was_left, open_storage, refuse_unusable_storage, storage_from
 from cluster.workers import Workers
 from experiments.command.console import print_lines
 from genlib import InputError, Launch
@@ -95,7 +95,7 @@ def begin(options: Options) -> None:
         sys.stderr.write("MLFLOW_TRACKING_URI is not set: the mirror is a SQLite file in the storage.\n")
     if warning:
         sys.stderr.write(f"{warning}\n")
-    open_storage(options.root)
+    carry_what_was_left(open_storage(options.root))
     start_mirror(options.root)
 
 

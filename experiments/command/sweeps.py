@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 
+from cluster import copies
 from cluster.files import set_aside
 from cluster.lease import refuse_held
 from cluster.sweep_record import Best, in_words
@@ -101,7 +102,9 @@ def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
     sweep, folder = view.sweep, options.root / view.sweep.slug
     if options.fresh and folder.exists():
         refuse_held(folder / "lease")
-        sys.stderr.write(f"the earlier sweep is kept in {set_aside(folder, options.root / '.aside')}\n")
+        aside = set_aside(folder, options.root / ".aside")
+        copies.move(folder, aside)
+        sys.stderr.write(f"the earlier sweep is kept in {aside}\n")
     drivers: list[Driver] = []
 
     def watch(driver: Driver) -> Any:

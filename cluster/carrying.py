@@ -1,0 +1,497 @@
+"""How the copy of a storage and its bucket come to hold the same, a unit at a time.
+
+A unit is a folder with a lease of its own: a run, or a sweep without its runs. Who holds the lease carries the unit to
+the bucket, every two seconds and before it lets go; everybody else fetches it from there. What a machine's own process
+left behind when it was killed is ahead of the bucket: the next one here that takes the lease carries it; where another
+machine takes it, the bucket counts, and at most the last seconds are computed again.
+
+    <file>                      whole files, each replaced whole
+    <file>.jsonl~000000004096   lines that were added to a file, from that byte on; put once, merged now and then
+    <unit>/.carried.json        here alone: what the bucket held when both were last the same, and who held it here
+
+Within a pass, lines go first and manifests and results last, so that a reader of the bucket finds nothing that points
+to what is not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster.bucket import BucketFailed, Object
+from cluster.copies import COPIES, LEASE_FILE, MARK, is_copy, look, place_of, remove, take_over, write
+from cluster.files import Damaged, StorageFailed, unsealed
+
+PAUSE = 2.0
+"""Seconds between two passes."""
+PATIENCE = 120.0
+"""Seconds for which a bucket that does not answer is tried when a unit is let go."""
+SEGMENTS = 100
+"""Objects of one file's lines after which they are put as one."""
+AT_ONCE = 8
+"""Units that are carried or fetched at the same time."""
+STATE, LOCK, LINES = ".carried.json", ".lock", ".jsonl"
+
+
+@dataclass
+class _State:
+    """What the bucket held when a unit and its copy were last the same."""
+
+    epoch: int = 0
+    """The newest lease under which a process here held the unit: while no newer one is known, here is the truth."""
+    files: dict[str, list[object]] = field(default_factory=dict)
+    """Tag, size and time of every whole file."""
+    lines: dict[str, list[int]] = field(default_factory=dict)
+    """Bytes, time and number of objects of every file of lines."""
+
+    @classmethod
+    def of(cls, unit: Path) -> _State:
+        try:
+            return cls(**json.loads((unit / STATE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+    def save(self, unit: Path) -> None:
+        write(unit / STATE, json.dumps(vars(self)).encode())
+
+
+def unit_of(lease: Path) -> Path | None:
+    """The folder that the holder of a lease carries; None where there is nothing but the lease."""
+    unit = lease.parent
+    return unit if is_copy(lease) and lease.name == "lease" and unit.parent.name[0] != "." else None
+
+
+def _is_carried(name: str) -> bool:
+    """Whether a file of a unit is of the bucket too: no lease, nothing half made, set aside, or of this machine."""
+    parts = name.split("/")
+    if any(part.startswith((".", "aside-")) for part in parts):
+        return name == ".began"
+    return not (len(parts) == 2 and parts[0] in ("lease", "driver") and LEASE_FILE.fullmatch(parts[1]))
+
+
+def _rank(name: str) -> int:
+    """When a file's turn is."""
+    if name.endswith("result.json"):
+        return 2
+    return 1 if name.endswith("manifest.json") else 0
+
+
+# -- what is here, and what is there -----------------------------------------------------------------------------------
+
+
+def _here(unit: Path) -> dict[str, os.stat_result]:
+    """The files of a unit here, without those of units inside it."""
+    found: dict[str, os.stat_result] = {}
+
+    def walk(folder: Path, under: str) -> None:
+        with suppress(FileNotFoundError):
+            for entry in list(os.scandir(folder)):
+                with suppress(FileNotFoundError):
+                    name = under + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if _is_carried(name) and not os.path.isdir(os.path.join(entry.path, "lease")):
+                            walk(Path(entry.path), f"{name}/")
+                    elif _is_carried(name):
+                        found[name] = entry.stat()
+
+    walk(unit, "")
+    return found
+
+
+class _There:
+    """The objects of a unit: whole files, and files of lines by the bytes at which their objects begin."""
+
+    def __init__(self, listed: Mapping[str, Object]) -> None:
+        self.files: dict[str, Object] = {}
+        self.lines: dict[str, dict[int, Object]] = defaultdict(dict)
+        inner = tuple(
+            name.removesuffix(f"lease/{name.rpartition('/')[2]}")
+            for name in listed
+            if re.search(r".+/lease/\d{8}\.json$", name)
+        )
+        for name, one in listed.items():
+            file, _, start = name.rpartition("~")
+            if not _is_carried(file or name) or name.startswith(inner):
+                continue
+            if file:
+                self.lines[file][int(start)] = one
+            else:
+                self.files[name] = one
+
+
+def _segment(name: str, start: int) -> str:
+    return f"{name}~{start:012d}"
+
+
+# -- carrying ----------------------------------------------------------------------------------------------------------
+
+
+def carry(unit: Path, check: Callable[[], None]) -> None:
+    """Put into the bucket what is new here; who calls it holds the lease.
+
+    Arguments:
+        check: raises where this process may not write any more; asked before anything is replaced or deleted.
+    """
+    place = place_of(unit)
+    assert place is not None
+    bucket, state = place.bucket, _State.of(unit)
+    before = json.dumps(vars(state))
+    here = _here(unit)
+    try:
+        for name in here:
+            if name.endswith(LINES):
+                _carry_lines(unit, name, state, check)
+        seen = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in here.items() if not name.endswith(LINES)}
+        changed = [name for name in seen if state.files.get(name, [])[1:] != seen[name]]
+
+        def put(name: str) -> None:
+            check()
+            with suppress(FileNotFoundError):  # replaced or removed meanwhile: the next pass sees that
+                state.files[name] = [bucket.put(f"{place.key}/{name}", (unit / name).read_bytes()), *seen[name]]
+
+        for rank in range(3):
+            _each(put, [name for name in changed if _rank(name) == rank])
+        if gone := [name for name in state.files if name not in here]:
+            check()
+            bucket.delete(f"{place.key}/{name}" for name in gone)
+            for name in gone:
+                del state.files[name]
+    finally:
+        if json.dumps(vars(state)) != before:
+            state.save(unit)
+
+
+def _carry_lines(unit: Path, name: str, state: _State, check: Callable[[], None], *, merge: bool = False) -> None:
+    place = place_of(unit)
+    assert place is not None
+    carried, _, count = state.lines.get(name, [0, 0, 0])
+    with open(unit / name, "rb") as file:
+        file.seek(carried)
+        added = file.read()
+    added = added[: added.rfind(b"\n") + 1]
+    if added:
+        check()
+        key = f"{place.key}/{_segment(name, carried)}"
+        if not place.bucket.put_new(key, added):  # carried before a crash that this machine does not remember
+            place.bucket.put(key, added)
+        carried, count = carried + len(added), count + 1
+        state.lines[name] = [carried, (unit / name).stat().st_mtime_ns, count]
+    if count > SEGMENTS or (merge and count > 1):
+        check()
+        with open(unit / name, "rb") as file:
+            place.bucket.put(f"{place.key}/{_segment(name, 0)}", file.read(carried))
+        listed = place.bucket.listed(place.key)
+        others = [key for key in listed if key.startswith(f"{name}~") and key != _segment(name, 0)]
+        place.bucket.delete(f"{place.key}/{key}" for key in others)
+        state.lines[name][2] = 1
+
+
+def _each(do: Callable[[str], None], names: list[str]) -> None:
+    """Do something for every name, for some at the same time where there are several."""
+    if len(names) < 3:
+        for name in names:
+            do(name)
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(do, names))
+
+
+def carry_all(unit: Path, check: Callable[[], None]) -> None:
+    """Carry what is left before a unit is let go, for as long as it takes a bucket to answer again, within reason."""
+    until, said = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            carry(unit, check)
+            state = _State.of(unit)
+            for name, (_, _, count) in list(state.lines.items()):
+                if count > 1:
+                    with suppress(FileNotFoundError):
+                        _carry_lines(unit, name, state, check, merge=True)
+            state.save(unit)
+            return
+        except BucketFailed as error:
+            if time.monotonic() > until:
+                raise StorageFailed(
+                    f"{error.strerror}, so the end of {unit} is on this machine alone: "
+                    "give the same command again here when it does."
+                ) from error
+            if not said:
+                said = True
+                sys.stderr.write(f"{error.strerror}: trying again for {PATIENCE:.0f} seconds.\n")
+            time.sleep(PAUSE)
+
+
+# -- fetching ----------------------------------------------------------------------------------------------------------
+
+
+def fetch(unit: Path, *, whole: bool = True) -> None:
+    """Make a unit here what it is in the bucket; nobody here may hold it.
+
+    Arguments:
+        whole: with the checkpoints also of a run that has not ended.
+    """
+    place = place_of(unit)
+    assert place is not None
+    for _ in range(3):
+        try:
+            _fetch(unit, _There(place.bucket.listed(place.key)), whole=whole)
+            return
+        except FileNotFoundError:  # replaced, merged or deleted since it was listed
+            continue
+
+
+def _fetch(unit: Path, there: _There, *, whole: bool) -> None:
+    place = place_of(unit)
+    assert place is not None
+    bucket, state, here = place.bucket, _State.of(unit), _here(unit)
+    before = json.dumps(vars(state))
+    whole = whole or "result.json" in there.files
+    try:
+        for name, starts in sorted(there.lines.items()):
+            _fetch_lines(unit, name, starts, state, here.get(name))
+
+        def get(name: str) -> None:
+            stat, tag = here.get(name), there.files[name].tag
+            if stat is None or state.files.get(name) != [tag, stat.st_size, stat.st_mtime_ns]:
+                write(unit / name, bucket.get(f"{place.key}/{name}", there.files[name].size))
+                stat = (unit / name).stat()
+                state.files[name] = [tag, stat.st_size, stat.st_mtime_ns]
+
+        wanted = [name for name in there.files if whole or not name.startswith("checkpoints/")]
+        for rank in range(3):
+            _each(get, [name for name in wanted if _rank(name) == rank])
+        for name in here:
+            if name not in there.files and name not in there.lines:
+                (unit / name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (unit / name).parent.rmdir()
+        state.files = {name: entry for name, entry in state.files.items() if name in there.files}
+        state.lines = {name: entry for name, entry in state.lines.items() if name in there.lines}
+    finally:
+        if json.dumps(vars(state)) != before:
+            state.save(unit)
+
+
+def _fetch_lines(
+    unit: Path, name: str, starts: Mapping[int, Object], state: _State, stat: os.stat_result | None
+) -> None:
+    place, path = place_of(unit), unit / name
+    assert place is not None
+    have, changed, _ = state.lines.get(name, [0, 0, 0])
+    if stat is None or [stat.st_size, stat.st_mtime_ns] != [have, changed]:
+        have = 0
+        write(path, b"")
+    for start, one in sorted(starts.items()):
+        if start + one.size <= have:
+            continue
+        if start > have:
+            raise FileNotFoundError(f"{name} lacks what stands before {start}")
+        content = place.bucket.get(f"{place.key}/{_segment(name, start)}")[have - start :]
+        with open(path, "ab") as file:
+            file.write(content)
+        have += len(content)
+    state.lines[name] = [have, path.stat().st_mtime_ns, len(starts)]
+
+
+@contextmanager
+def locked(unit: Path) -> Iterator[None]:
+    """Keep all other processes of this machine from taking or fetching a unit meanwhile."""
+    unit.mkdir(parents=True, exist_ok=True)
+    with open(unit / LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_truth(unit: Path, epoch: int | None = None) -> bool:
+    """Whether the newest lease of a unit, or one of a certain epoch, is or was a process's of this machine: then no
+    other machine has written since.
+    """
+    return 0 < _State.of(unit).epoch == (_newest(unit)[0] if epoch is None else epoch)
+
+
+def is_ahead(unit: Path) -> bool:
+    """Whether a process of this machine had not let a unit go."""
+    return is_truth(unit) and "released" not in _newest(unit)[1]
+
+
+def note_held(unit: Path, epoch: int) -> None:
+    """Note that a process of this machine holds the unit now."""
+    state = _State.of(unit)
+    state.epoch = epoch
+    state.save(unit)
+
+
+def _newest(unit: Path) -> tuple[int, Mapping[str, object]]:
+    path = max((unit / "lease").glob("[0-9]*.json"), default=None)
+    if path is None:
+        return 0, {}
+    try:
+        return int(path.stem), unsealed(path.read_text(errors="replace"))
+    except (OSError, Damaged):
+        return int(path.stem), {}
+
+
+def settle(unit: Path, *, whole: bool = False, within: float = 0.0) -> None:
+    """Fetch what other machines have written to a unit, unless it was listed within some seconds."""
+    if place_of(unit) is None or time.monotonic() - _FRESH.get(unit, -1e9) < within:
+        return
+    with locked(unit):
+        look(unit / "lease", within=0)
+        if not is_truth(unit):
+            fetch(unit, whole=whole)
+
+
+# -- a whole storage ---------------------------------------------------------------------------------------------------
+
+_LISTED: dict[Path, dict[str, Object]] = {}
+_FRESH: dict[Path, float] = {}
+
+
+def refresh(storage: Path) -> list[Path]:
+    """Bring here what other machines have written to a storage; returns the units that are here, as far as known."""
+    place, now = place_of(storage), time.monotonic()
+    if place is None:
+        return []
+    listed = place.bucket.listed(place.key)
+    if MARK not in listed:
+        if not (storage / MARK).exists():
+            return []
+        raise BucketFailed(f"there is no storage of genlib's any more at s3://{place.bucket.name}/{place.key}")
+    folders: dict[str, dict[str, Object]] = defaultdict(dict)
+    for name, one in listed.items():
+        folder, _, file = name.rpartition("/")
+        folders[folder][file] = one
+    for folder, files in folders.items():
+        if any(map(LEASE_FILE.fullmatch, files)):
+            take_over(storage / folder, files)
+    for name in listed:
+        if name.startswith(".courses/") and not (storage / name).exists():
+            write(storage / name, b"")
+    names = {folder.rpartition("/")[0] for folder in folders if folder.rpartition("/")[2] == "lease"}
+    places = {name: unit_of(storage / name / "lease") for name in names}
+    units = {name: dict[str, Object]() for name, unit in places.items() if unit not in (None, storage)}
+    for name, one in listed.items():
+        parts = name.split("/")
+        for depth in (2, 1):
+            if (unit_name := "/".join(parts[:depth])) in units and len(parts) > depth:
+                if _is_carried("/".join(parts[depth:]).partition("~")[0]):
+                    units[unit_name][name] = one
+                break
+    changed = [storage / name for name, objects in units.items() if _LISTED.get(storage / name) != objects]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(settle, changed))
+    _LISTED.update({unit: units[str(unit.relative_to(storage))] for unit in changed})
+    _FRESH.update(dict.fromkeys((storage / name for name in units), now))
+    for lease in (*storage.glob("*/*/lease"), *storage.glob("*/lease")):
+        unit = unit_of(lease)
+        if unit and unit != storage and str(unit.relative_to(storage)) not in units:
+            _remove_deleted(unit)
+    return [storage / name for name in units]
+
+
+def _remove_deleted(unit: Path) -> None:
+    """Remove a unit that was deleted on another machine, unless one here is just making it."""
+    place = place_of(unit)
+    assert place is not None
+    with locked(unit):
+        if not place.bucket.listed(f"{place.key}/lease") and not list(unit.glob("*/lease")):
+            _LISTED.pop(unit, None)
+            remove(unit)
+
+
+# -- the thread --------------------------------------------------------------------------------------------------------
+
+
+class _Carrier:
+    """One thread that carries all units that this process holds."""
+
+    def __init__(self) -> None:
+        self._units: dict[Path, Callable[[], None]] = {}
+        self._busy: dict[Path, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, unit: Path, check: Callable[[], None]) -> None:
+        """Carry a unit from now on."""
+        with self._lock:
+            self._units[unit] = check
+            self._busy[unit] = threading.Lock()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="carrier", daemon=True)
+                self._thread.start()
+
+    def remove(self, unit: Path) -> None:
+        """Carry it no more: once this returns, nothing of it is on its way."""
+        with self._lock:
+            self._units.pop(unit, None)
+            busy = self._busy.pop(unit, None)
+        if busy:
+            with busy:
+                pass
+
+    def now(self, unit: Path) -> None:
+        """Carry a unit at once, and wait until it is there."""
+        with self._lock:
+            one = (unit, self._units[unit], self._busy[unit])
+        with one[2]:
+            one[1]()
+            carry(*one[:2])
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="carrier") as pool:
+            while True:
+                time.sleep(PAUSE)
+                with self._lock:
+                    units = [(unit, check, self._busy[unit]) for unit, check in self._units.items()]
+                    if not units:
+                        self._thread = None
+                        return
+                list(pool.map(self._carry, units))
+
+    def _carry(self, one: tuple[Path, Callable[[], None], threading.Lock]) -> None:
+        unit, check, busy = one
+        with busy:
+            if unit not in self._units:
+                return
+            with suppress(Exception):  # a bucket that is away may come back; who was taken over finds out by itself
+                check()
+                carry(unit, check)
+
+
+CARRIER = _Carrier()
+
+
+def catch_up(storage: Path) -> None:
+    """Bring here what has just ended on another machine, where several machines write to a storage."""
+    if storage in _FOLLOWED:
+        refresh(storage)
+
+
+def keep_fetching(storage: Path) -> None:
+    """Bring here, from now on, what other machines write to a storage, in a thread."""
+    if place_of(storage) is None or storage in _FOLLOWED:
+        return
+    _FOLLOWED.add(storage)
+
+    def follow() -> None:
+        while True:
+            began = time.monotonic()
+            with suppress(OSError):
+                refresh(storage)
+            time.sleep(max(PAUSE, 4 * (time.monotonic() - began)))
+
+    threading.Thread(target=follow, name=f"fetch {COPIES}", daemon=True).start()
+
+
+_FOLLOWED: set[Path] = set()

@@ -164,7 +164,7 @@ def test_what_a_bucket_refuses_is_said_in_a_sentence(server, storage, monkeypatc
     import cluster.copies
 
     cluster.copies._bucket.cache_clear()
-    with pytest.raises(InputError, match="does not answer at http://127.0.0.1:9"):
+    with pytest.raises(InputError, match=r"does not answer at http://127\.0\.0\.1:9"):
         storage_from(located(storage))
     cluster.copies._bucket.cache_clear()
 

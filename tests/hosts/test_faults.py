@@ -4,33 +4,25 @@ How long each recovery took is said at the end of the test (`pytest -s`), and ke
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.evidence import dice, journal_of, mlflow_equals_journal, mlflow_runs, same_weights, wait_for, weights_of
+from support.evidence import dice, mlflow_equals_journal, mlflow_runs, wait_for
 from support.ray_hosts import ray_on
 from support.scripts import ROOT
-from support.small_sweep import SWEEP
+from support.small_sweep import SWEEP, assert_whole
+from support.two_workers import COMMAND, STUDY, close, recovered
 
 from cluster.directory import read_result
-from cluster.files import read_json
 from cluster.journal import last_row
 from cluster.mirror import tracking_uri
 from cluster.run import Run
 from cluster.storage import run_folders
-from genlib import PointDiffusion
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-TRAIN, SMALL = ROOT / "experiments" / "train.py", ROOT / "tests" / "support" / "small_sweep.py"
-STUDY = PointDiffusion.preset(
-    "tiny", steps=3_000, validate_every=100, log_every=20, samples=100, likelihood_points=20, width=64, batch_size=256
-)
-FIELDS = [f"--{name.replace('_', '-')}={getattr(STUDY, name)}" for name in
-          ("steps", "validate_every", "log_every", "samples", "likelihood_points", "width", "batch_size")]  # fmt: skip
-TWO = [TRAIN, "point-diffusion", "--preset", "tiny", *FIELDS, "--workers", 2, "--tracking", "none"]
+SMALL = ROOT / "tests" / "support" / "small_sweep.py"
 
 
 @pytest.fixture(scope="module")
@@ -53,34 +45,9 @@ def whole(cluster):
     cluster.wait(len(cluster.hosts))
 
 
-def recovered(what, seconds):
-    """Say how long it took until the next new row."""
-    sys.stdout.write(f"{what}: the next row after {seconds:.1f} s\n")
-    if name := os.environ.get("GENLIB_RECOVERY"):
-        with open(name, "a") as file:
-            file.write(json.dumps({"what": what, "seconds": round(seconds, 1)}) + "\n")
-
-
 def step_of(path):
     row = last_row(path / "journal") if (path / "journal").exists() else None
     return row["step"] if row else 0
-
-
-def close(path, undisturbed):
-    """Both journals have the same steps, and the same numbers but for the order in which workers are summed."""
-    mine, theirs = journal_of(path), journal_of(undisturbed)
-    assert [step for step, _ in mine] == [step for step, _ in theirs]
-    for (step, ours), (_, others) in zip(mine, theirs, strict=True):
-        for name, value in ours.items():
-            assert value == pytest.approx(others[name], rel=2e-2, abs=2e-3), (step, name)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The training, in one process that nothing happens to."""
-    run = Run(STUDY, tmp_path_factory.mktemp("undisturbed"))
-    run.execute(figures=False)
-    return run.path
 
 
 FAULTS = {
@@ -95,7 +62,7 @@ def test_a_training_over_two_hosts_survives(whole, fault, alone, tmp_path):
     harm, mend, seconds = FAULTS[fault]
     storage = whole.hosts.shared / f"training-{list(FAULTS).index(fault)}"
     path = Run(STUDY, storage).path
-    job = whole.launch(*TWO, "--storage", storage, said=tmp_path / "said.txt")
+    job = whole.launch(*COMMAND, "--storage", storage, said=tmp_path / "said.txt")
     at = dice(fault).randrange(200, 1_200)
     assert wait_for(lambda: step_of(path) >= at or job.poll() is not None, 180), (tmp_path / "said.txt").read_text()
     assert job.poll() is None, (tmp_path / "said.txt").read_text()
@@ -129,29 +96,6 @@ def names(host):
         except OSError:
             continue
     return found
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """The small sweep's runs, each trained by itself."""
-    storage = tmp_path_factory.mktemp("undisturbed")
-    runs = [Run(study, storage, sweep=SWEEP.slug) for seed in SWEEP.seeds for study in SWEEP.trained(seed)]
-    for run in runs:
-        run.execute(figures=False)
-    return {run.key: run.path for run in runs}
-
-
-def assert_whole(storage, swept):
-    """Every run of the sweep is the undisturbed one, and MLflow shows each once."""
-    paths = {path.name: path for path in run_folders(storage)}
-    assert paths.keys() == swept.keys()
-    for key, path in paths.items():
-        assert read_result(path).status == "FINISHED"
-        assert journal_of(path) == journal_of(swept[key])
-        assert same_weights(weights_of(path), weights_of(swept[key]))
-    record = read_json(storage / SWEEP.slug / "sweep.json")
-    assert record["status"] == "FINISHED"
-    assert len(record["settings"]) == len(swept)
 
 
 def rows_of(storage):

@@ -67,6 +67,15 @@ class Server:
         self._process.wait()
 
 
+def wait_for_port(host: Any, address: str, port: int) -> None:
+    """Wait until something listens at an address that a host of the tests' network reaches."""
+    code = f"import socket; socket.create_connection(({address!r}, {port}), 1)"
+    until = time.monotonic() + 60
+    while host.run(sys.executable, "-c", code).returncode:
+        if time.monotonic() > until:
+            raise TimeoutError(f"nothing listens at {address}:{port}")
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
     """A server, for as long as the block runs."""

@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ while sum(node["Alive"] for node in ray.nodes()) != int(sys.argv[1]):
 class Cluster:
     """Ray on the hosts of a network; the first one is the head."""
 
-    def __init__(self, hosts: Network, folder: Path) -> None:
+    def __init__(self, hosts: Network, folder: Path, more: Mapping[str, str]) -> None:
         self.hosts, self.folder = hosts, folder
         token = folder / "token"
         token.write_text(secrets.token_hex(32))
@@ -47,6 +47,7 @@ class Cluster:
             "HOME": str(folder),
             "GLOO_SOCKET_IFNAME": "eth0",  # their names are nobody's to look up
             **QUICK,
+            **more,
         }
         self.address = f"{hosts[0].address}:{PORT}"
 
@@ -74,9 +75,13 @@ class Cluster:
 
 
 @contextmanager
-def ray_on(hosts: Network, folder: Path) -> Iterator[Cluster]:
-    """A cluster of all hosts for as long as the block runs."""
-    cluster = Cluster(hosts, folder)
+def ray_on(hosts: Network, folder: Path, **more: str) -> Iterator[Cluster]:
+    """A cluster of all hosts for as long as the block runs.
+
+    Arguments:
+        more: what the environment of all its processes holds besides.
+    """
+    cluster = Cluster(hosts, folder, more)
     try:
         for host in hosts:
             cluster.start(host)

@@ -1,15 +1,18 @@
 """The manifests fit their schemas, and keep the rules that their pages promise."""
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 from packaging.utils import canonicalize_name
 from pathspec import GitIgnoreSpec
+from support.kuberay import KINDS
 from support.scripts import ROOT
 from support.slurm import JOB, standins
 
@@ -63,6 +66,16 @@ KNOWN = [document for name, document in MANIFESTS if name not in KUBERAYS]
 @pytest.mark.parametrize("document", KNOWN, ids=lambda document: f"{document['kind']} {document['metadata']['name']}")
 def test_manifests_fit_the_schemas_of_kubernetes(document):
     kubernetes_validate.validate(document, VERSION, strict=True)  # raises where one does not
+
+
+@pytest.mark.parametrize("name", sorted(KUBERAYS))
+def test_kuberays_kinds_have_the_fields_that_it_knows(name):
+    for document in documents(KUBERNETES / name):
+        jsonschema.validate(document, KINDS[document["kind"]])
+        wrong = json.loads(json.dumps(document).replace('"rayStartParams"', '"rayStartParam"'))
+        wrong["spec"]["submissionmode"] = "HTTPMode"
+        with pytest.raises(jsonschema.ValidationError, match="Additional properties"):
+            jsonschema.validate(wrong, KINDS[document["kind"]])
 
 
 @pytest.mark.parametrize(("name", "labels", "spec"), PODS, ids=[name for name, *_ in PODS])

@@ -41,7 +41,10 @@ def read_segments(folder: Path) -> list[Segment]:
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The journal: steps rise, and a half-written last line, of a crash or of this moment, does not count."""
-    segments = read_segments(folder)
+    return _merged(read_segments(folder))
+
+
+def _merged(segments: list[Segment]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for place, segment in enumerate(segments):
         highest = min((later.head["after"] for later in segments[place + 1 :]), default=None)
@@ -53,6 +56,55 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
             if not rows or row["step"] > rows[-1]["step"]:
                 rows.append(row)
     return rows
+
+
+class Tail:
+    """A journal that is read again and again while it grows: only what is new is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sign: Any = None
+        self._position, self._last, self._ended = 0, 0, False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows since the last call; the first one returns all."""
+        paths = sorted(self.folder.glob("*.jsonl"))
+        if not paths:
+            return []
+        stats = [path.stat() for path in paths]
+        sign = [(path.name, stat.st_ino, stat.st_size) for path, stat in zip(paths, stats, strict=True)]
+        sign[-1] = (*sign[-1][:2], 0)  # the newest segment may grow
+        if sign != self._sign or stats[-1].st_size < self._position:
+            self._sign, self._position = sign, 0
+            self._skip_whole_lines(paths[-1])  # before they are read: what comes meanwhile is read twice, told once
+            segments = read_segments(self.folder)
+            self._ended = not segments or segments[-1].epoch != int(paths[-1].stem) or segments[-1].damaged
+            rows = _merged(segments)
+            if self._ended and not (segments and segments[-1].damaged):
+                self._sign = None  # its first line is still to come
+        else:
+            rows = [] if self._ended else self._added(paths[-1])
+        rows = [row for row in rows if row["step"] > self._last]
+        self._last = rows[-1]["step"] if rows else self._last
+        return rows
+
+    def _skip_whole_lines(self, path: Path) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(self._position)
+            content = file.read()
+        content = content[: content.rfind(b"\n") + 1]
+        self._position += len(content)
+        return content
+
+    def _added(self, path: Path) -> list[dict[str, Any]]:
+        rows = []
+        for line in self._skip_whole_lines(path).decode(errors="replace").splitlines():
+            try:
+                rows.append(_row(unsealed(line)))
+            except (Damaged, KeyError, TypeError, ValueError):
+                self._ended = True
+                break
+        return rows
 
 
 def last_row(folder: Path) -> dict[str, Any] | None:
@@ -134,6 +186,10 @@ class Journal:
                 sync_file(self._path)
 
 
+def _row(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "step": int(content["step"]), "metrics": numbers(content["metrics"])}
+
+
 def _read_segment(path: Path) -> Segment | None:
     lines = path.read_text(errors="replace").splitlines(keepends=True)
     head: dict[str, Any] | None = None
@@ -146,7 +202,7 @@ def _read_segment(path: Path) -> Segment | None:
             if head is None:
                 head = {**content, "after": int(content["after"])}
             else:
-                rows.append({**content, "step": int(content["step"]), "metrics": numbers(content["metrics"])})
+                rows.append(_row(content))
         except (Damaged, KeyError, TypeError, ValueError):
             return None if head is None else Segment(int(path.stem), head, rows, damaged=True)
     return None if head is None else Segment(int(path.stem), head, rows, damaged=False)

@@ -12,7 +12,7 @@ from typing import Any
 from cluster.directory import read_result
 from cluster.evaluations import MANIFEST
 from cluster.files import Damaged, numbers, read_json, unsealed
-from cluster.journal import read_rows
+from cluster.journal import Tail
 from cluster.mirror.cursor import Cursor, ShownEvaluation, ShownRun
 from cluster.mirror.model import show_model, shown_model
 from cluster.mirror.store import Row, Store
@@ -38,6 +38,8 @@ class RunMirror:
     def __init__(self, storage: Path, mark: str, store: Store, cursor: Cursor) -> None:
         self.storage, self.mark, self.store, self.cursor = storage, mark, store, cursor
         self._bringing: list[str] = []
+        self._tails: dict[str, Tail] = {}
+        """The journals of runs that have not ended, as far as they are read."""
 
     def bring(self, path: Path) -> bool:
         """Show what is new of a run; True where anything was."""
@@ -45,6 +47,9 @@ class RunMirror:
         self._bringing.append(place)
         try:
             return self._bring(path, place)
+        except BaseException:
+            self._tails.pop(place, None)  # what was read may not have been shown
+            raise
         finally:
             self._bringing.remove(place)
 
@@ -58,14 +63,17 @@ class RunMirror:
         if entry and entry.born != described["born"]:
             self.retire(place)
             entry = None
-        before = copy.deepcopy(entry)
+        before, anew = copy.deepcopy(entry), entry is None
         if entry is None:
             entry = self.cursor.runs[place] = self._begin(path, described)
         if result.status != entry.status and result.status == "RUNNING":
             self.store.status(entry.run, "RUNNING", None)
             entry.status = "RUNNING"
-        rows = [row for row in read_rows(path / "journal") if row["step"] > entry.step]
+        tail = self._tails.setdefault(place, Tail(path / "journal"))
+        rows = [row for row in tail.rows() if row["step"] > entry.step]
         learnt = [Row(k, v, int(row["time"] * 1000), row["step"]) for row in rows for k, v in row["metrics"].items()]
+        if anew:  # a line that was mended since has another time
+            learnt = self.store.not_there(entry.run, learnt)
         meanwhile, lines = _system(path, entry.system)
         self.store.rows(entry.run, [*learnt, *meanwhile])
         entry.step, entry.system = rows[-1]["step"] if rows else entry.step, lines
@@ -73,10 +81,12 @@ class RunMirror:
         if result.status in ("FINISHED", "FAILED", "KILLED"):
             self._settle(path, entry, result.status)
             entry.settled = times
+            self._tails.pop(place, None)
         return entry != before
 
     def retire(self, place: str) -> None:
         """The run was started anew: mark what MLflow shows as that of an earlier one."""
+        self._tails.pop(place, None)
         entry = self.cursor.runs[place]
         key = f"{self.mark}/{place}"
         replaced = {entry.run: key}

@@ -142,6 +142,18 @@ class Store:
         for first in range(0, len(listed), 100):
             self.client.log_batch(run, params=listed[first : first + 100])
 
+    def not_there(self, run: str, rows: Sequence[Row]) -> list[Row]:
+        """Those of some metrics that a run does not have yet at their steps, whatever their times; of one that this
+        process has made, all.
+        """
+        if run in self._tagged:
+            return list(rows)
+        there = {
+            name: {metric.step for metric in self.client.get_metric_history(run, safe(name))}
+            for name in dict.fromkeys(row.name for row in rows)
+        }
+        return [row for row in rows if row.step not in there[row.name]]
+
     def rows(self, run: str, rows: Iterable[Row]) -> None:
         """Log metrics with their own steps and times; those that are not finite become tags."""
         from mlflow.entities import Metric, RunTag

@@ -1,10 +1,12 @@
 """The journal: half-written lines do not count, damage is noticed, gaps are filled, nothing stands twice."""
 
 import json
+import random
 
 import pytest
 
-from cluster.journal import Journal, read_rows
+import cluster.journal as journal_module
+from cluster.journal import Journal, Tail, read_rows
 from cluster.lease import Lease
 
 
@@ -64,3 +66,61 @@ def test_numbers_that_are_none_survive_json(tmp_path):
     assert row["metrics"]["loss"] == float("inf")
     assert row["metrics"]["gap"] != row["metrics"]["gap"]
     json.loads((tmp_path / "journal" / "00000001.jsonl").read_text().splitlines()[1], parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tail_tells_every_row_once_and_reads_only_what_is_new(tmp_path, monkeypatch, seed):
+    chance, told, tail = random.Random(seed), [], Tail(tmp_path / "journal")
+    writer, step, read = journal(tmp_path), 0, [0]
+    unsealed = journal_module.unsealed
+
+    def counted(line):
+        read[0] += 1
+        return unsealed(line)
+
+    monkeypatch.setattr(journal_module, "unsealed", counted)
+    for _ in range(60):
+        what = chance.choice(["row", "row", "row", "look", "look", "half", "writer", "damage"])
+        newest = max((tmp_path / "journal").glob("*.jsonl"), default=None)
+        if what == "row":
+            step += 10
+            writer.append(step, {"loss": 1 / step})
+        elif what == "look":
+            read[0], before = 0, list(told)
+            told += tail.rows()
+            if told == before and newest and chance.random() < 0.5:
+                read[0] = 0
+                assert tail.rows() == []
+                assert read[0] <= 1  # nothing is read again, but for a first line that is still to come
+        elif what == "half" and newest:
+            with open(newest, "a") as file:
+                file.write('{"step": 9')
+            writer = journal(tmp_path)
+            step = writer.last_step
+        elif what == "writer":
+            writer = journal(tmp_path)
+            step = writer.last_step
+        elif what == "damage" and newest and chance.random() < 0.3:
+            lines = newest.read_text().splitlines(keepends=True)
+            place = chance.randrange(1, len(lines) + 1) - 1
+            newest.write_text("".join([*lines[:place], lines[place].replace('"', "'", 1), *lines[place + 1 :]]))
+            writer = journal(tmp_path)
+            step = writer.last_step
+    told += tail.rows()
+    steps = [row["step"] for row in told]
+    assert steps == sorted(set(steps))
+    now = {row["step"]: row["metrics"] for row in read_rows(tmp_path / "journal")}
+    assert {row["step"]: row["metrics"] for row in told if row["step"] in now} == now
+
+
+def test_a_long_journal_costs_what_was_added(tmp_path, monkeypatch):
+    writer, tail = journal(tmp_path), Tail(tmp_path / "journal")
+    for step in range(1, 2_001):
+        writer.append(step, {"loss": 1.0}, synced=False)
+    assert len(tail.rows()) == 2_000
+    read = []
+    unsealed = journal_module.unsealed
+    monkeypatch.setattr(journal_module, "unsealed", lambda line: read.append(line) or unsealed(line))
+    writer.append(2_001, {"loss": 1.0})
+    assert [row["step"] for row in tail.rows()] == [2_001]
+    assert len(read) == 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.files import set_aside
+from cluster.files import sealed, set_aside, unsealed
 from cluster.journal import read_rows
 from cluster.mirror import tracking_uri
 from cluster.run import Run
@@ -184,6 +184,18 @@ def test_mirroring_twice_changes_nothing_even_without_the_cursor(run):
     before = everything(run.storage)
     assert mirror.bring_everything() is False
     mirror.cursor.path.unlink()
+    mirrored(run.storage)
+    assert everything(run.storage) == before
+
+
+def test_a_line_that_was_mended_is_not_shown_twice_without_the_cursor(run):
+    mirror = mirrored(run.storage)
+    before = everything(run.storage)
+    mirror.cursor.path.unlink()
+    (path,) = (run.path / "journal").glob("*.jsonl")
+    *lines, last = path.read_text().splitlines()
+    content = unsealed(last)
+    path.write_text("".join(f"{line}\n" for line in [*lines, sealed(content | {"time": content["time"] + 60})]))
     mirrored(run.storage)
     assert everything(run.storage) == before
 

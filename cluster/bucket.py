@@ -11,13 +11,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from genlib import InputError
 
-TIMEOUT = timedelta(seconds=20)
-"""How long one request may take, and how long it is tried again; whoever asks tries later once more."""
+TIMEOUT, QUICK = timedelta(seconds=60), timedelta(seconds=4)
+"""How long a request with a part of a file may take, and one about a lease: others wait for its heart to beat."""
 CHUNK = 8 * 2**20
 """Bytes that one request brings or takes."""
 
@@ -40,9 +39,13 @@ class Object(NamedTuple):
 
 
 class Bucket:
-    """A bucket. Every method but `get` raises `BucketFailed` and nothing else."""
+    """A bucket. Every method but `get` raises `BucketFailed` and nothing else.
 
-    def __init__(self, name: str) -> None:
+    Arguments:
+        quick: give a request up soon: it is about a lease.
+    """
+
+    def __init__(self, name: str, *, quick: bool = False) -> None:
         try:
             from obstore.store import S3Store
         except ImportError as error:
@@ -56,8 +59,8 @@ class Bucket:
         self._store = S3Store(
             name,
             **options,
-            client_options={"allow_http": plain, "timeout": TIMEOUT, "connect_timeout": TIMEOUT / 4},
-            retry_config={"max_retries": 3, "retry_timeout": TIMEOUT},
+            client_options={"allow_http": plain, "timeout": QUICK if quick else TIMEOUT, "connect_timeout": QUICK},
+            retry_config={"max_retries": 1 if quick else 3, "retry_timeout": QUICK if quick else TIMEOUT / 2},
         )
 
     def listed(self, prefix: str) -> dict[str, Object]:
@@ -70,6 +73,7 @@ class Bucket:
                 one["path"][start:]: Object(one["size"], one["e_tag"] or "", one["last_modified"].timestamp())
                 for page in obstore.list(self._store, prefix or None)
                 for one in page
+                if len(one["path"]) > start  # else it is what a console calls a folder
             }
 
     def get(self, key: str, size: int = 0) -> bytes:
@@ -80,26 +84,48 @@ class Bucket:
             if size <= CHUNK:
                 return bytes(obstore.get(self._store, key).bytes())
             starts = range(0, size, CHUNK)
-            parts = obstore.get_ranges(self._store, key, starts=starts, lengths=[min(CHUNK, size - s) for s in starts])
+            parts = (obstore.get_range(self._store, key, start=s, length=min(CHUNK, size - s)) for s in starts)
             return b"".join(map(bytes, parts))
 
-    def put(self, key: str, content: bytes | Path) -> str:
+    def put(self, key: str, content: bytes) -> str:
         """Put an object in the place of what is there; returns its tag."""
         import obstore
 
         with self._asked():
-            return str(obstore.put(self._store, key, content, chunk_size=CHUNK)["e_tag"] or "")
+            return str(obstore.put(self._store, key, content, chunk_size=CHUNK, max_concurrency=2)["e_tag"] or "")
 
-    def put_new(self, key: str, content: bytes) -> bool:
-        """Put an object where there is none, which one of several that try can do; False where there is one."""
+    def put_over(self, key: str, content: bytes, tag: str) -> str | None:
+        """Put an object in the place of the one with this tag; returns its tag, None where that one is not there."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        try:
+            with self._asked(PreconditionError):
+                put = obstore.put(self._store, key, content, mode={"e_tag": tag}, use_multipart=False)
+        except PreconditionError:
+            return None
+        return str(put["e_tag"] or "")
+
+    def put_new(self, key: str, content: bytes) -> str | None:
+        """Put an object where there is none, which one of several that try can do; None where there is one."""
         import obstore
 
         try:
             with self._asked():
-                obstore.put(self._store, key, content, mode="create", use_multipart=False)
+                return str(obstore.put(self._store, key, content, mode="create", use_multipart=False)["e_tag"] or "")
         except FileExistsError:
-            return self.get(key) == content  # it was put, and the answer was lost
-        return True
+            return self.tag_of(key, content)  # it was put, and the answer was lost
+
+    def tag_of(self, key: str, content: bytes) -> str | None:
+        """The tag of an object that has a certain content; None where it has another, or is not there."""
+        import obstore
+
+        try:
+            with self._asked():
+                there = obstore.get(self._store, key)
+                return str(there.meta["e_tag"] or "") if bytes(there.bytes()) == content else None
+        except FileNotFoundError:
+            return None
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no trouble."""
@@ -118,11 +144,13 @@ class Bucket:
             obstore.rename(self._store, key, to)
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
+    def _asked(self, *told: type[Exception]) -> Iterator[None]:
         import obstore.exceptions as failures
 
         try:
             yield
+        except told:
+            raise
         except failures.AlreadyExistsError as error:
             raise FileExistsError(str(error)) from error
         except (failures.BaseError, OSError) as error:

@@ -7,7 +7,8 @@ machine takes it, the bucket counts, and at most the last seconds are computed a
 
     <file>                      whole files, each replaced whole
     <file>.jsonl~000000004096   lines that were added to a file, from that byte on; put once, merged now and then
-    <unit>/.carried.json        here alone: what the bucket held when both were last the same, and who held it here
+    <unit>/.carried.json        here alone: what the bucket held when both were last the same
+    <unit>/.held.json           here alone: the last claim of a process here
 
 Within a pass, lines go first and manifests and results last, so that a reader of the bucket finds nothing that points
 to what is not there.
@@ -28,9 +29,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from cluster.bucket import BucketFailed, Object
-from cluster.copies import COPIES, LEASE_FILE, MARK, is_copy, look, place_of, remove, take_over, write
+from cluster.bucket import CHUNK, BucketFailed, Object
+from cluster.copies import (
+    COPIES,
+    LEASE_FILE,
+    MARK,
+    bring_mark,
+    is_copy,
+    look,
+    looked_at,
+    place_of,
+    remove,
+    shown,
+    take_over,
+    write,
+)
 from cluster.files import Damaged, StorageFailed, unsealed
 
 PAUSE = 2.0
@@ -39,17 +54,19 @@ PATIENCE = 120.0
 """Seconds for which a bucket that does not answer is tried when a unit is let go."""
 SEGMENTS = 100
 """Objects of one file's lines after which they are put as one."""
+TELL = 60.0
+"""Seconds after which it is said that nothing reaches the bucket."""
 AT_ONCE = 8
 """Units that are carried or fetched at the same time."""
-STATE, LOCK, LINES = ".carried.json", ".lock", ".jsonl"
+STATE, CLAIMS, LOCK, LINES = ".carried.json", ".held.json", ".lock", ".jsonl"
+INNER = ("lease", "driver", "study.json")
+"""What a folder has that is a unit inside another one, or is about to be."""
 
 
 @dataclass
 class _State:
     """What the bucket held when a unit and its copy were last the same."""
 
-    epoch: int = 0
-    """The newest lease under which a process here held the unit: while no newer one is known, here is the truth."""
     files: dict[str, list[object]] = field(default_factory=dict)
     """Tag, size and time of every whole file."""
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -68,8 +85,7 @@ class _State:
 
 def unit_of(lease: Path) -> Path | None:
     """The folder that the holder of a lease carries; None where there is nothing but the lease."""
-    unit = lease.parent
-    return unit if is_copy(lease) and lease.name == "lease" and unit.parent.name[0] != "." else None
+    return lease.parent if is_copy(lease) and lease.name == "lease" else None
 
 
 def _is_carried(name: str) -> bool:
@@ -77,7 +93,7 @@ def _is_carried(name: str) -> bool:
     parts = name.split("/")
     if any(part.startswith((".", "aside-")) for part in parts):
         return name == ".began"
-    return not (len(parts) == 2 and parts[0] in ("lease", "driver") and LEASE_FILE.fullmatch(parts[1]))
+    return not (len(parts) > 1 and parts[-2] in ("lease", "driver") and LEASE_FILE.fullmatch(parts[-1]))
 
 
 def _rank(name: str) -> int:
@@ -100,7 +116,7 @@ def _here(unit: Path) -> dict[str, os.stat_result]:
                 with suppress(FileNotFoundError):
                     name = under + entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if _is_carried(name) and not os.path.isdir(os.path.join(entry.path, "lease")):
+                        if _is_carried(name) and not any(os.path.exists(f"{entry.path}/{mark}") for mark in INNER):
                             walk(Path(entry.path), f"{name}/")
                     elif _is_carried(name):
                         found[name] = entry.stat()
@@ -115,17 +131,14 @@ class _There:
     def __init__(self, listed: Mapping[str, Object]) -> None:
         self.files: dict[str, Object] = {}
         self.lines: dict[str, dict[int, Object]] = defaultdict(dict)
-        inner = tuple(
-            name.removesuffix(f"lease/{name.rpartition('/')[2]}")
-            for name in listed
-            if re.search(r".+/lease/\d{8}\.json$", name)
-        )
+        inner = {match[1] for name in listed if (match := re.match(r"(.+?/)(?:lease/|driver/|study\.json$)", name))}
         for name, one in listed.items():
-            file, _, start = name.rpartition("~")
-            if not _is_carried(file or name) or name.startswith(inner):
+            segment = re.fullmatch(r"(.+)~(\d{12})", name)
+            file = segment[1] if segment else name
+            if not _is_carried(file) or any(name.startswith(folder) for folder in inner):
                 continue
-            if file:
-                self.lines[file][int(start)] = one
+            if segment:
+                self.lines[file][int(segment[2])] = one
             else:
                 self.files[name] = one
 
@@ -158,7 +171,12 @@ def carry(unit: Path, check: Callable[[], None]) -> None:
         def put(name: str) -> None:
             check()
             with suppress(FileNotFoundError):  # replaced or removed meanwhile: the next pass sees that
-                state.files[name] = [bucket.put(f"{place.key}/{name}", (unit / name).read_bytes()), *seen[name]]
+                content, key, known = (unit / name).read_bytes(), f"{place.key}/{name}", state.files.get(name)
+                tag = bucket.put_over(key, content, str(known[0])) if known and len(content) < CHUNK else None
+                if tag is None:
+                    check()
+                    tag = bucket.put(key, content)
+                state.files[name] = [tag, *seen[name]]
 
         for rank in range(3):
             _each(put, [name for name in changed if _rank(name) == rank])
@@ -183,7 +201,7 @@ def _carry_lines(unit: Path, name: str, state: _State, check: Callable[[], None]
     if added:
         check()
         key = f"{place.key}/{_segment(name, carried)}"
-        if not place.bucket.put_new(key, added):  # carried before a crash that this machine does not remember
+        if place.bucket.put_new(key, added) is None:  # carried before a crash that this machine does not remember
             place.bucket.put(key, added)
         carried, count = carried + len(added), count + 1
         state.lines[name] = [carried, (unit / name).stat().st_mtime_ns, count]
@@ -209,25 +227,41 @@ def _each(do: Callable[[str], None], names: list[str]) -> None:
 
 def carry_all(unit: Path, check: Callable[[], None]) -> None:
     """Carry what is left before a unit is let go, for as long as it takes a bucket to answer again, within reason."""
-    until, said = time.monotonic() + PATIENCE, False
+
+    def carry_the_rest() -> None:
+        carry(unit, check)
+        state = _State.of(unit)
+        for name, (_, _, count) in list(state.lines.items()):
+            if count > 1:
+                with suppress(FileNotFoundError):
+                    _carry_lines(unit, name, state, check, merge=True)
+        state.save(unit)
+
+    left = f"so the end of {shown(unit)} is on this machine alone: give the same command again here when it does"
+    patiently(carry_the_rest, left)
+
+
+_GAVE_UP = [-1e9]
+
+
+def patiently(do: Callable[[], Any], otherwise: str) -> None:
+    """Do something with a bucket, again and again where it does not answer; raises `StorageFailed` in the end.
+
+    Arguments:
+        otherwise: what the sentence says besides.
+    """
+    until, told = time.monotonic() + PATIENCE, False
     while True:
         try:
-            carry(unit, check)
-            state = _State.of(unit)
-            for name, (_, _, count) in list(state.lines.items()):
-                if count > 1:
-                    with suppress(FileNotFoundError):
-                        _carry_lines(unit, name, state, check, merge=True)
-            state.save(unit)
+            do()
             return
         except BucketFailed as error:
-            if time.monotonic() > until:
-                raise StorageFailed(
-                    f"{error.strerror}, so the end of {unit} is on this machine alone: "
-                    "give the same command again here when it does."
-                ) from error
-            if not said:
-                said = True
+            now = time.monotonic()
+            if now > until or now - _GAVE_UP[0] < PATIENCE:  # others have waited for it
+                _GAVE_UP[0] = now
+                raise StorageFailed(f"{error.strerror}, {otherwise}.") from error
+            if not told:
+                told = True
                 sys.stderr.write(f"{error.strerror}: trying again for {PATIENCE:.0f} seconds.\n")
             time.sleep(PAUSE)
 
@@ -249,6 +283,7 @@ def fetch(unit: Path, *, whole: bool = True) -> None:
             return
         except FileNotFoundError:  # replaced, merged or deleted since it was listed
             continue
+    raise BucketFailed(f"{shown(unit)} changes faster than it can be fetched")
 
 
 def _fetch(unit: Path, there: _There, *, whole: bool) -> None:
@@ -313,43 +348,49 @@ def locked(unit: Path) -> Iterator[None]:
         yield
 
 
-def is_truth(unit: Path, epoch: int | None = None) -> bool:
-    """Whether the newest lease of a unit, or one of a certain epoch, is or was a process's of this machine: then no
-    other machine has written since.
+def is_truth(unit: Path, last: Mapping[str, object]) -> bool:
+    """Whether what is here counts, not what is in the bucket: the last lease is a claim of a process here that had
+    begun to work and has not let the unit go.
     """
-    return 0 < _State.of(unit).epoch == (_newest(unit)[0] if epoch is None else epoch)
+    try:
+        held = json.loads((unit / CLAIMS).read_text())
+    except (OSError, ValueError):
+        return False
+    return "released" not in last and last.get("claim") in {held["claim"], held["pending"]} - {""}
 
 
 def is_ahead(unit: Path) -> bool:
-    """Whether a process of this machine had not let a unit go."""
-    return is_truth(unit) and "released" not in _newest(unit)[1]
-
-
-def note_held(unit: Path, epoch: int) -> None:
-    """Note that a process of this machine holds the unit now."""
-    state = _State.of(unit)
-    state.epoch = epoch
-    state.save(unit)
-
-
-def _newest(unit: Path) -> tuple[int, Mapping[str, object]]:
+    """Whether a process of this machine has not let a unit go, as far as leases are known here."""
     path = max((unit / "lease").glob("[0-9]*.json"), default=None)
-    if path is None:
-        return 0, {}
     try:
-        return int(path.stem), unsealed(path.read_text(errors="replace"))
+        return path is not None and is_truth(unit, unsealed(path.read_text(errors="replace")))
     except (OSError, Damaged):
-        return int(path.stem), {}
+        return False
+
+
+def note_held(unit: Path, claim: str, pending: str = "") -> None:
+    """Note which claim a process of this machine holds the unit by, and one that it is about to take instead."""
+    write(unit / CLAIMS, json.dumps({"claim": claim, "pending": pending}).encode())
 
 
 def settle(unit: Path, *, whole: bool = False, within: float = 0.0) -> None:
     """Fetch what other machines have written to a unit, unless it was listed within some seconds."""
-    if place_of(unit) is None or time.monotonic() - _FRESH.get(unit, -1e9) < within:
+    place, now = place_of(unit), time.monotonic()
+    if place is None or now - _FRESH.get(unit, -1e9) < within:
+        return
+    _FRESH[unit] = now
+    if not unit.exists() and not place.bucket.listed(place.key):
         return
     with locked(unit):
         look(unit / "lease", within=0)
-        if not is_truth(unit):
+        if not is_ahead(unit):
             fetch(unit, whole=whole)
+
+
+def settle_patiently(unit: Path, *, whole: bool = False) -> None:
+    """`settle`, where the bucket's answer is needed to go on; raises `StorageFailed`."""
+    if is_copy(unit):
+        patiently(lambda: settle(unit, whole=whole), f"so {shown(unit)} cannot be read: give the same command again")
 
 
 # -- a whole storage ---------------------------------------------------------------------------------------------------
@@ -375,9 +416,15 @@ def refresh(storage: Path) -> list[Path]:
     for folder, files in folders.items():
         if any(map(LEASE_FILE.fullmatch, files)):
             take_over(storage / folder, files)
+            looked_at(storage / folder, now)
+            looked_at((storage / folder).with_name("driver"), now)
     for name in listed:
         if name.startswith(".courses/") and not (storage / name).exists():
             write(storage / name, b"")
+        if name.startswith(".aside/"):
+            (storage / name).parent.mkdir(parents=True, exist_ok=True)
+    if not (storage / MARK).exists():
+        bring_mark(storage)
     names = {folder.rpartition("/")[0] for folder in folders if folder.rpartition("/")[2] == "lease"}
     places = {name: unit_of(storage / name / "lease") for name in names}
     units = {name: dict[str, Object]() for name, unit in places.items() if unit not in (None, storage)}
@@ -394,9 +441,8 @@ def refresh(storage: Path) -> list[Path]:
     _LISTED.update({unit: units[str(unit.relative_to(storage))] for unit in changed})
     _FRESH.update(dict.fromkeys((storage / name for name in units), now))
     for lease in (*storage.glob("*/*/lease"), *storage.glob("*/lease")):
-        unit = unit_of(lease)
-        if unit and unit != storage and str(unit.relative_to(storage)) not in units:
-            _remove_deleted(unit)
+        if str(lease.parent.relative_to(storage)) not in units and lease.parts[len(storage.parts)] != ".aside":
+            _remove_deleted(lease.parent)
     return [storage / name for name in units]
 
 
@@ -405,7 +451,8 @@ def _remove_deleted(unit: Path) -> None:
     place = place_of(unit)
     assert place is not None
     with locked(unit):
-        if not place.bucket.listed(f"{place.key}/lease") and not list(unit.glob("*/lease")):
+        look(unit / "lease", within=0)
+        if not list((unit / "lease").glob("[0-9]*.json")) and not list(unit.glob("*/lease")):
             _LISTED.pop(unit, None)
             remove(unit)
 
@@ -421,12 +468,14 @@ class _Carrier:
         self._busy: dict[Path, threading.Lock] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._failing: dict[Path, float] = {}
+        self._told = -TELL
 
     def add(self, unit: Path, check: Callable[[], None]) -> None:
         """Carry a unit from now on."""
         with self._lock:
             self._units[unit] = check
-            self._busy[unit] = threading.Lock()
+            self._busy.setdefault(unit, threading.Lock())
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="carrier", daemon=True)
                 self._thread.start()
@@ -464,9 +513,15 @@ class _Carrier:
         with busy:
             if unit not in self._units:
                 return
-            with suppress(Exception):  # a bucket that is away may come back; who was taken over finds out by itself
+            try:
                 check()
                 carry(unit, check)
+                self._failing.pop(unit, None)
+            except Exception as error:  # a bucket that is away may come back; who was taken over finds out by itself
+                since = self._failing.setdefault(unit, time.monotonic())
+                if isinstance(error, OSError) and time.monotonic() - max(since, self._told) > TELL:
+                    self._told = time.monotonic()
+                    sys.stderr.write(f"nothing reaches {shown(unit)} ({error.strerror}): it is kept here meanwhile.\n")
 
 
 CARRIER = _Carrier()
@@ -475,7 +530,7 @@ CARRIER = _Carrier()
 def catch_up(storage: Path) -> None:
     """Bring here what has just ended on another machine, where several machines write to a storage."""
     if storage in _FOLLOWED:
-        refresh(storage)
+        patiently(lambda: refresh(storage), f"so {shown(storage)} cannot be read: give the same command again")
 
 
 def keep_fetching(storage: Path) -> None:
@@ -487,7 +542,7 @@ def keep_fetching(storage: Path) -> None:
     def follow() -> None:
         while True:
             began = time.monotonic()
-            with suppress(OSError):
+            with suppress(OSError, StorageFailed):
                 refresh(storage)
             time.sleep(max(PAUSE, 4 * (time.monotonic() - began)))
 

@@ -1,6 +1,6 @@
 """A storage in a bucket, `s3://bucket/prefix`, is a folder of every machine that is a copy of it.
 
-    ~/.cache/genlib-s3/bucket/prefix/<study or sweep>/<key>/…    the same files, where everything reads and writes them
+    ~/.cache/genlib-s3-copies/bucket/prefix/<study or sweep>/<key>/…    the same files, read and written here
 
 Who holds a lease works in the copy, as in any folder, and a thread carries what is new to the bucket (`cluster.
 carrying`). Leases alone are taken in the bucket: the object of the next epoch is put only where there is none
@@ -18,17 +18,18 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cluster.bucket import Bucket, BucketFailed, Object
 from cluster.files import Damaged, unsealed
 from cluster.processes import is_here
 from genlib import InputError
 
-COPIES = "genlib-s3"
+COPIES = "genlib-s3-copies"
 """Name of the folder that holds copies; found in a path, it says that the path is in one."""
 MARK = "storage.json"
 """Name of the file that says that a folder, or a prefix, is a storage."""
@@ -44,18 +45,22 @@ class Place(NamedTuple):
 
 
 @cache
-def _bucket(name: str, _process: int) -> Bucket:
-    return Bucket(name)
+def _bucket(name: str, quick: bool) -> Bucket:
+    return Bucket(name, quick=quick)
 
 
-def place_of(path: Path) -> Place | None:
-    """Where a path is in a bucket; None where it is in no copy."""
+def place_of(path: Path, *, quick: bool = False) -> Place | None:
+    """Where a path is in a bucket; None where it is in no copy.
+
+    Arguments:
+        quick: for a request about a lease.
+    """
     if COPIES not in path.parts:
         return None
     at = path.parts.index(COPIES)
     if len(path.parts) < at + 2:
         return None
-    return Place(_bucket(path.parts[at + 1], os.getpid()), "/".join(path.parts[at + 2 :]))
+    return Place(_bucket(path.parts[at + 1], quick), "/".join(path.parts[at + 2 :]))
 
 
 def is_copy(path: Path) -> bool:
@@ -109,7 +114,7 @@ def open_copy(storage: Path, mark: bytes) -> None:
         return
     bring_mark(storage)
     probe = _under(place.key, f".probe-{uuid.uuid4().hex[:8]}")
-    if not place.bucket.put_new(probe, b"1") or place.bucket.put_new(probe, b"2"):
+    if place.bucket.put_new(probe, b"1") is None or place.bucket.put_new(probe, b"2") is not None:
         raise BucketFailed(
             f"the bucket '{place.bucket.name}' puts objects over others also when asked not to (If-None-Match): "
             "two writers could not be told apart"
@@ -127,17 +132,27 @@ def share(path: Path) -> None:
 
 
 def drop(path: Path) -> None:
-    """Delete from the bucket what has been deleted here."""
+    """Delete from the bucket what has been deleted here, its leases last."""
     if place := place_of(path):
-        place.bucket.delete([place.key, *(f"{place.key}/{name}" for name in place.bucket.listed(place.key))])
+        names = sorted(place.bucket.listed(place.key), key=lambda name: LEASE_FILE.search(name) is not None)
+        place.bucket.delete([*(f"{place.key}/{name}" for name in names), place.key])
 
 
 def move(path: Path, to: Path) -> None:
-    """Move in the bucket what has been moved here."""
+    """Move in the bucket what has been moved here, its leases last: until they are gone, nobody begins there anew."""
     place, new = place_of(path), place_of(to)
-    if place and new:
-        for name in place.bucket.listed(place.key):
-            place.bucket.move(f"{place.key}/{name}", f"{new.key}/{name}")
+    if place is None or new is None:
+        return
+    names = list(place.bucket.listed(place.key))
+    for last in (False, True):
+        with ThreadPoolExecutor(16) as pool:
+            moved = [
+                pool.submit(place.bucket.move, f"{place.key}/{name}", f"{new.key}/{name}")
+                for name in names
+                if (LEASE_FILE.search(name) is not None) is last
+            ]
+            for one in moved:
+                one.result()
 
 
 # -- leases ------------------------------------------------------------------------------------------------------------
@@ -145,22 +160,27 @@ def move(path: Path, to: Path) -> None:
 _LOOKED: dict[Path, float] = {}
 _BLIND: set[Path] = set()
 _TAGS: dict[Path, str] = {}
-LEASE_FILE = re.compile(r"\d{8}\.(json|stop)")
+LEASE_FILE = re.compile(r"(?:^|/)\d{8}\.(?:json|stop)$")
 
 
 def look(folder: Path, *, within: float = LOOK) -> None:
     """Bring the files of a lease here, unless they were looked at within some seconds; raises `BucketFailed`."""
-    place = place_of(folder)
-    if place is None or time.monotonic() - _LOOKED.get(folder, -1e9) < within:
+    place, began = place_of(folder, quick=True), time.monotonic()
+    if place is None or began - _LOOKED.get(folder, -1e9) < within:
         return
-    began = time.monotonic()
     try:
         take_over(folder, place.bucket.listed(place.key))
     except BucketFailed:
         _BLIND.add(folder)
         raise
+    finally:
+        looked_at(folder, began)
     _BLIND.discard(folder)
-    _LOOKED[folder] = began
+
+
+def looked_at(folder: Path, when: float) -> None:
+    """Note that the files of a lease are those of a moment, also where there are none."""
+    _LOOKED[folder] = when
 
 
 def answers(folder: Path) -> bool:
@@ -170,57 +190,85 @@ def answers(folder: Path) -> bool:
 
 def take_over(folder: Path, listed: Mapping[str, Object]) -> None:
     """Bring the files of a lease here as they were listed: the time of each is that of its last heartbeat."""
-    place = place_of(folder)
+    place = place_of(folder, quick=True)
     assert place is not None
-    names = [name for name in listed if LEASE_FILE.fullmatch(name)]
-    for name in names:
-        path, there = folder / name, listed[name]
+    for name, there in listed.items():
+        path = folder / name
+        if not LEASE_FILE.fullmatch(name):
+            continue
         if name.endswith(".stop"):
             if not path.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 path.touch()
-        elif not _is_of_here(path):  # else a process of this machine writes it
-            if _TAGS.get(path) != there.tag or not path.exists():
-                with suppress(FileNotFoundError):
-                    write(path, place.bucket.get(f"{place.key}/{name}"))
-                    _TAGS[path] = there.tag
+            continue
+        if _TAGS.get(path) != there.tag or not path.exists():
             with suppress(FileNotFoundError):
-                os.utime(path, (there.changed, there.changed))
-    newest = max((name for name in names if name.endswith(".json")), default="")
+                content = place.bucket.get(f"{place.key}/{name}")
+                mine = _content(path)
+                # One of this place that is the same claim is written by the process that holds it.
+                if not is_here(mine) or mine.get("claim") != _words(content).get("claim"):
+                    write(path, content)
+                _TAGS[path] = there.tag
+        with suppress(FileNotFoundError):
+            os.utime(path, (there.changed, there.changed))
     for path in folder.glob("*.json"):
-        if LEASE_FILE.fullmatch(path.name) and path.name < newest and path.name not in listed:
+        if LEASE_FILE.fullmatch(path.name) and path.name not in listed and not _is_just_made(path):
             path.unlink(missing_ok=True)
 
 
-def claim(path: Path, content: bytes) -> bool:
-    """Take the epoch of a lease in the bucket; False where somebody else has it. True for paths that are no copies."""
-    place = place_of(path)
-    return place is None or place.bucket.put_new(place.key, content)
+def claim(path: Path, content: bytes) -> str | None:
+    """Take the epoch of a lease in the bucket: its tag there; None where somebody else has it."""
+    place = place_of(path, quick=True)
+    if place is None:
+        return ""
+    tag = place.bucket.put_new(place.key, content)
+    if tag is not None:
+        _TAGS[path] = tag
+    return tag
 
 
-def beat(path: Path) -> None:
-    """Put a lease's object once more, so that its time tells others that the holder lives."""
-    if place := place_of(path):
-        place.bucket.put(place.key, path.read_bytes())
+def beat(path: Path, before: bytes, content: bytes, tag: str) -> str | None:
+    """Put a lease's object in its own place: with the same content its time tells others that the holder lives.
 
-
-def release(path: Path, content: bytes) -> None:
-    """Say in the bucket that nobody holds a lease any more."""
-    if place := place_of(path):
-        place.bucket.put(place.key, content)
+    Returns its tag; None where the lease is not this one any more.
+    """
+    place = place_of(path, quick=True)
+    if place is None:
+        return tag
+    put = place.bucket.put_over(place.key, content, tag)
+    if put is None and (tag := place.bucket.tag_of(place.key, before) or ""):  # the answer to the last one was lost
+        put = place.bucket.put_over(place.key, content, tag)
+    if put is not None:
+        _TAGS[path] = put
+    return put
 
 
 def forget(paths: list[Path]) -> None:
     """Delete the objects of files that are needed no more."""
-    if places := [place for path in paths if (place := place_of(path))]:
-        places[0].bucket.delete(place.key for place in places)
+    if places := [place for path in paths if (place := place_of(path, quick=True))]:
+        with suppress(BucketFailed):  # they are in nobody's way
+            places[0].bucket.delete(place.key for place in places)
 
 
-def _is_of_here(path: Path) -> bool:
-    """Whether a lease's file was written by a process of this place."""
+def _content(path: Path) -> dict[str, Any]:
     try:
-        return is_here(unsealed(path.read_text(errors="replace")))
-    except (OSError, Damaged):
+        return _words(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def _words(content: bytes) -> dict[str, Any]:
+    try:
+        return unsealed(content.decode(errors="replace"))
+    except Damaged:
+        return {}
+
+
+def _is_just_made(path: Path) -> bool:
+    """Whether a lease that was not listed may be younger than the listing: its holder touches it."""
+    try:
+        return is_here(_content(path)) and abs(time.time() - path.stat().st_mtime) < 10
+    except OSError:
         return False
 
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster import carrying
 from cluster.evaluations import KeptEvaluations
 from cluster.files import Damaged, numbers, read_json
 from cluster.journal import read_history
@@ -113,6 +114,8 @@ def open_run(named: str | Path, *own: type[Study[Any]]) -> Trained[Any]:
     for kind in own:
         adopt(kind)
     path = Path(named)
+    with suppress(OSError):  # a bucket that does not answer: what is known here counts
+        carrying.settle(path.absolute(), whole=True, within=10)
     if not (path / "study.json").exists() and re.fullmatch(r"[0-9a-f]+", str(named)):
         path = find_run(str(named), storage_from(None))
     study = open_study(path)

@@ -20,7 +20,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -64,7 +65,8 @@ class Lease:
     def __init__(self, folder: Path, epoch: int, drivers: Drivers, seen: Drivers) -> None:
         self.folder, self.epoch, self.drivers = folder, epoch, dict(drivers)
         self.seen = {**seen, **drivers}
-        self.path = lease_path(folder, epoch)
+        self.path, self.name = lease_path(folder, epoch), uuid.uuid4().hex[:12]
+        self._tag = ""
         self._asked, self._looked = False, 0.0
 
     @classmethod
@@ -77,6 +79,8 @@ class Lease:
             anyhow: take it from a living process whoever that is.
         """
         drivers, unit = drivers or {}, carrying.unit_of(folder)
+        if unit and not anyhow and not force:
+            refuse_held(folder)  # it may take a while, which others need not wait for
         with storage_failures(folder), carrying.locked(unit) if unit else nullcontext():
             copies.look(folder, within=0)
             newest, last = last_holder(folder)
@@ -86,23 +90,40 @@ class Lease:
             if newest and not anyhow and not (force and drivers.keys() & (last.get("drivers") or {}).keys()):
                 refuse_held(folder)
             lease = cls(folder, newest + 1, drivers, seen)
-            content = sealed(lease._holder()).encode()
-            is_taken = not copies.claim(lease.path, content) or not create(lease.path, content)
-            if is_taken or newest_epoch(folder) != lease.epoch:
+            if unit:
+                is_truth = carrying.is_truth(unit, last)
+                carrying.note_held(unit, last.get("claim", "") if is_truth else "", lease.name if is_truth else "")
+            if not lease._take() or newest_epoch(folder) != lease.epoch:
                 raise Held(f"another process has just begun to write to {folder}: give the same command again later.")
             before = [lease_path(folder, old) for old in range(max(1, newest - 8), lease.epoch)]
             for path in (before := [*before, *(path.with_suffix(".stop") for path in before)]):
                 path.unlink(missing_ok=True)
             copies.forget(before)
             if unit:
-                if newest and not carrying.is_truth(unit, newest):
+                if not is_truth:
                     carrying.fetch(unit)
-                carrying.note_held(unit, lease.epoch)
+                carrying.note_held(unit, lease.name)
         return lease
+
+    def _take(self) -> bool:
+        """Make the file of the lease's epoch; False where another process has it."""
+        content = self._content()
+        if not copies.is_copy(self.path):
+            return create(self.path, content)
+        tag = copies.claim(self.path, content)
+        if tag is None:
+            return False
+        self._tag = tag
+        copies.write(self.path, content)
+        return True
 
     def _holder(self) -> dict[str, Any]:
         """What the file says: who holds it, for which drivers, and the newest drivers that anybody has held it for."""
-        return {"epoch": self.epoch, "drivers": self.drivers, "seen": self.seen, **this_process()}
+        known = {"epoch": self.epoch, "drivers": self.drivers, "seen": self.seen, "claim": self.name}
+        return known | this_process()
+
+    def _content(self) -> bytes:
+        return sealed(self._holder()).encode()
 
     def check_there(self) -> None:
         """`check`, after a look at the bucket that is some seconds old at most."""
@@ -112,11 +133,29 @@ class Lease:
     def check(self) -> None:
         """Raise `Fenced` where another process has taken over, `StorageFailed` where the folder is away."""
         if self._is_taken():
-            raise Fenced(f"another process has taken over {self.folder}: this one stops without writing any more.")
+            where = copies.shown(self.folder)
+            raise Fenced(f"another process has taken over {where}: this one stops without writing any more.")
+
+    def beat(self) -> None:
+        """Tell others that the holder lives; raises `Fenced`, or where the storage is away `OSError`."""
+        self.check()
+        os.utime(self.path)
+        if copies.is_copy(self.path):
+            if not self._put(self._content()):
+                self.path.unlink(missing_ok=True)  # it is this one's no more
+            self.check_there()
+
+    def _put(self, content: bytes) -> bool:
+        """Put the lease's object in its place; False where it is not there any more."""
+        tag = copies.beat(self.path, self._content(), content, self._tag)
+        self._tag = tag or self._tag
+        return tag is not None
 
     def _is_taken(self) -> bool:
         try:
             with open(self.path, "rb"):  # opening asks the server, where a look may be answered by a cache
+                if copies.is_copy(self.folder):
+                    return any(int(path.stem) > self.epoch for path in self.folder.glob("[0-9]*.json"))
                 return lease_path(self.folder, self.epoch + 1).exists()
         except FileNotFoundError:
             if self.folder.is_dir() and not self.path.exists():  # it may have come back between the two looks
@@ -153,13 +192,14 @@ class Lease:
         if unit := carrying.unit_of(self.folder):
             self._carry_the_rest(unit)
         _HEART.remove(self)
-        aside, left = self.path.with_suffix(".released"), {"epoch": self.epoch, "seen": self.seen}
-        content = sealed({**left, **this_process(), "released": time.time()})
+        aside = self.path.with_suffix(".released")
+        content = sealed({**self._holder(), "released": time.time()})
         with suppress(StorageFailed):  # then it lapses by itself when this process ends, as it does on a full disk
             if self._is_taken():
                 return
             try:
-                copies.release(self.path, content.encode())
+                if not self._put(content.encode()):
+                    return
                 aside.write_text(content)
                 os.replace(aside, self.path)
             except OSError:
@@ -173,6 +213,9 @@ class Lease:
                 carrying.carry_all(unit, self.check_there)
             except Fenced:
                 return
+            except OSError as error:
+                _HEART.remove(self)
+                raise StorageFailed(f"{unit} could not be brought to its bucket ({error.strerror}).") from error
             except StorageFailed:
                 _HEART.remove(self)
                 raise
@@ -189,7 +232,7 @@ class _Heart:
 
     def __init__(self) -> None:
         self._beating: dict[Lease, _Beating] = {}
-        self._lock = threading.Lock()
+        self._lock, self._busy = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, beating: _Beating) -> None:
@@ -204,15 +247,19 @@ class _Heart:
         """Touch its file no more: once this returns, it is not touched."""
         with self._lock:
             self._beating.pop(lease, None)
+        with self._busy:
+            pass
 
     def _run(self) -> None:
         while True:
             time.sleep(BEAT)
-            with self._lock:
-                beating = list(self._beating.values())
+            with self._busy:
+                with self._lock:
+                    beating = list(self._beating.values())
                 taken = [one for one, beats in zip(beating, self._beat_all(beating), strict=True) if not beats]
+            with self._lock:
                 for one in taken:
-                    del self._beating[one.lease]
+                    self._beating.pop(one.lease, None)
                 ends = not self._beating
                 if ends:
                     self._thread = None
@@ -222,20 +269,19 @@ class _Heart:
             if ends:
                 return
 
-    def _beat_all(self, beating: Sequence[_Beating]) -> Iterable[bool]:
+    def _beat_all(self, beating: Sequence[_Beating]) -> list[bool]:
         """Beat for each; several at the same time where a bucket has to be asked."""
         if len(beating) == 1 or not any(copies.is_copy(one.lease.folder) for one in beating):
-            return map(self._beat, beating)
+            return list(map(self._beat, beating))
         with ThreadPoolExecutor(16) as pool:
             return list(pool.map(self._beat, beating))
 
     def _beat(self, one: _Beating) -> bool:
         """Beat once; False where the lease has been taken. A storage that is away may come back."""
+        if one.lease not in self._beating:
+            return True  # let go since
         try:
-            one.lease.check()
-            os.utime(one.lease.path)
-            copies.beat(one.lease.path)
-            one.lease.check_there()
+            one.lease.beat()
         except Fenced:
             return False
         except (OSError, StorageFailed):
@@ -253,7 +299,8 @@ def ask_to_stop(folder: Path) -> None:
     """Ask whoever holds the lease of a folder to keep what it has and stop."""
     asked = lease_path(folder, newest_epoch(folder)).with_suffix(".stop")
     asked.touch()
-    copies.share(asked)
+    with suppress(OSError):
+        copies.share(asked)
 
 
 def refuse_held(*folders: Path) -> None:
@@ -263,7 +310,8 @@ def refuse_held(*folders: Path) -> None:
         for folder, holder in held.items():
             who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
             if is_here(holder) or beats(folder):
-                raise Held(f"{who} is writing to {folder}: wait for it, or end it, then give the same command again.")
+                where = copies.shown(folder)
+                raise Held(f"{who} is writing to {where}: wait for it, or end it, then give the same command again.")
             if not said and time.monotonic() - began > GLANCE:
                 said = True
                 sys.stderr.write(

@@ -126,7 +126,7 @@ class Run:
     def known(self, looks: Sequence[Study[Any]], *, figures: bool) -> list[dict[str, float]] | None:
         """The metrics of a finished run under each of `looks`, or None where anything of it is missing or damaged."""
         with suppress(OSError):  # a bucket that does not answer: what is known here counts
-            carrying.settle(self.path, whole=True, within=30)
+            carrying.settle(self.path, whole=True, within=10)
         try:
             described = read_json(self.path / "study.json")
             rebuild(described, self.path)
@@ -344,6 +344,12 @@ def start_anew(run: Run) -> Path | None:
     if not run.path.exists():
         return None
     refuse_written(run.path)
-    aside = set_aside(run.path, run.storage / ".aside")
-    copies.move(run.path, aside)
+    return put_aside(run.path, run.storage)
+
+
+def put_aside(path: Path, storage: Path) -> Path:
+    """Move a run or a sweep out of the way, in the bucket too where the storage is one; returns where it went."""
+    aside = set_aside(path, storage / ".aside")
+    with storage_failures(path):
+        copies.move(path, aside)
     return aside

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import genlib
+from cluster import carrying
 from cluster.courses import furthest_state, last_due
 from cluster.directory import open_study
 from cluster.files import set_aside, storage_failures
@@ -125,6 +126,7 @@ class States:
     def _of_origin(self, launch: Launch) -> genlib.State:
         """The origin's state at the agreed update, its journal up to there as this run's first segment."""
         assert self.origin is not None
+        carrying.settle_patiently(self.origin.path, whole=True)
         old = open_study(self.origin.path)
         state = genlib.start(self.study, launch)
         if old.checksums() != self.study.checksums():

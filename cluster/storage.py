@@ -16,7 +16,7 @@ from typing import Any
 from cluster import carrying, copies
 from cluster.copies import MARK
 from cluster.files import Damaged, create, json_bytes, read_json, set_aside, write_json
-from cluster.lease import Fenced, Held, Lease, is_alive
+from cluster.lease import Fenced, Held, Lease, are_silent
 from genlib import InputError
 
 COPY, FORMAT = ".storage.json", 1
@@ -48,10 +48,12 @@ def _up_to_date(folder: Path) -> Path:
 
 def carry_what_was_left(storage: Path) -> None:
     """Bring to the bucket what processes of this machine left behind when they were killed."""
-    for path in (*run_folders(storage), *sweep_folders(storage)) if copies.is_copy(storage) else ():
-        if carrying.is_ahead(path) and not is_alive(path / "lease"):
-            with suppress(Held, Fenced):
-                Lease.claim(path / "lease").release()
+    if not copies.is_copy(storage):
+        return
+    ahead = [path for path in (*run_folders(storage), *sweep_folders(storage)) if carrying.is_ahead(path)]
+    for lease in are_silent([path / "lease" for path in ahead]) if ahead else ():
+        with suppress(Held, Fenced):
+            Lease.claim(lease).release()
 
 
 def refuse_unusable_storage(folder: Path) -> None:
@@ -144,7 +146,9 @@ def find_run(named: str, storage: Path) -> Path:
     is_key = re.fullmatch(r"[0-9a-f]+", named) is not None
     matches = [folder for folder in run_folders(storage) if is_key and folder.name.startswith(named)]
     if not matches:
-        raise InputError(f"there is no run {named!r} in {storage}: `experiments/runs.py list` names those there are.")
+        raise InputError(
+            f"there is no run {named!r} in {copies.shown(storage)}: `experiments/runs.py list` names those there are."
+        )
     if len(matches) > 1:
         shown = ", ".join(str(folder.relative_to(storage)) for folder in matches[:4])
         raise InputError(f"{named} may be {shown}: give more of the key, or the path.")

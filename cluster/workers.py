@@ -106,7 +106,6 @@ def execute_with_workers(
     run.drivers[DRIVER] = lease.epoch
     tries = run.path / DRIVER / "tries.json"
     tries.unlink(missing_ok=True)
-    copies.drop(tries)
     task = Task(
         importable(run.study), run.storage, run.sweep, run.origin, tuple(map(importable, looks)), figures, evaluation,
         any_device,
@@ -133,7 +132,8 @@ def execute_with_workers(
         except TrainingFailedError as error:
             run.take_and_mark("FAILED", f"Ray gave the workers up: {str(error).splitlines()[-1]}")
         finally:
-            carrying.settle(run.path)
+            with suppress(OSError):
+                carrying.settle(run.path)
             failed = _failure(run)
             lease.release()
             if failed and not (run.path / "study.json").exists():  # it was refused, and has left nothing else
@@ -167,7 +167,9 @@ def _work(config: dict[str, Any]) -> None:
         except InputError as error:
             if rank == 0:
                 with suppress(OSError):  # a full disk: then Ray's own count ends it
-                    write_json(run.path / DRIVER / "tries.json", {"failed": str(error)})
+                    told = {"failed": str(error), "driver": drivers[DRIVER]}
+                    write_json(run.path / DRIVER / "tries.json", told)
+                    copies.share(run.path / DRIVER / "tries.json")
             if world > 1:
                 raise  # ends the others, who wait for this one; the next group sees that it has failed, and leaves
         except _Left:
@@ -210,7 +212,7 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
         raise _Left
     if state is not None:
         return state
-    carrying.settle(run.path, whole=True)
+    carrying.settle_patiently(run.path, whole=True)
     folder = run.path / "checkpoints" / f"step-{step[0]:08d}"
     if step[0] and not (run.origin and step[0] == run.origin.step):
         return load_checkpoint(folder, run.study, launch)  # fails where this node does not see the storage
@@ -219,21 +221,24 @@ def _agreed_state(run: Run, task: Task, launch: Launch) -> genlib.State:
 
 def _failure(run: Run) -> str:
     """The error that ended rank 0 in an earlier try under the same driver; empty where there is none."""
+    return str(_told(run).get("failed", ""))
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """What rank 0 left behind in an earlier try under the same driver."""
     try:
-        return str(read_json(run.path / DRIVER / "tries.json").get("failed", ""))
+        told = read_json(run.path / DRIVER / "tries.json")
     except (FileNotFoundError, Damaged):
-        return ""
+        return {}
+    return told if told.get("driver") == run.drivers.get(DRIVER) else {}
 
 
 def _count_tries(run: Run, step: int) -> None:
     """Give up where the group starts from the same step again and again."""
+    known = _told(run)
+    count = known.get("count", 0) + 1 if known.get("step") == step else 0
     path = run.path / DRIVER / "tries.json"
-    try:
-        known = read_json(path)
-    except (FileNotFoundError, Damaged):
-        known = {"step": -1, "count": 0}
-    count = known["count"] + 1 if known["step"] == step else 0
-    write_json(path, {"step": step, "count": count})
+    write_json(path, {"step": step, "count": count, "driver": run.drivers[DRIVER]})
     if count > TRIES:
         raise RunFailed(
             f"the workers of {run.path} died {count} times from step {step} on without any progress: "

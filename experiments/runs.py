@@ -19,7 +19,7 @@ from rich.table import Table
 
 from cluster import copies
 from cluster.directory import open_run, open_study, read_result, read_results, refuse_written
-from cluster.files import Damaged, read_json
+from cluster.files import Damaged, read_json, storage_failures
 from cluster.journal import last_row
 from cluster.plan import bytes_in_words
 from cluster.run import Run
@@ -235,7 +235,8 @@ def delete(command: Delete, console: Console) -> None:
     for path in paths:
         if command.yes:
             shutil.rmtree(path)
-            copies.drop(path)
+            with storage_failures(path):
+                copies.drop(path)
         console.print(f"{'deleted' if command.yes else 'would delete'} {path}", soft_wrap=True, highlight=False)
     if not command.yes:
         console.print("give --yes to do it")
@@ -252,7 +253,8 @@ def prune(command: Prune, console: Console) -> None:
         total += size
         if command.yes:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-            copies.drop(path)
+            with storage_failures(path):
+                copies.drop(path)
         done = "deleted" if command.yes else "would delete"
         console.print(f"{done} {path}, {bytes_in_words(size)}", soft_wrap=True, highlight=False)
     many = f"{len(paths)} thing{'s' * (len(paths) != 1)} that {'was' if len(paths) == 1 else 'were'} moved aside"

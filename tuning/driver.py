@@ -137,7 +137,7 @@ class Driver:
     def stop_early(self, key: str, step: int) -> None:
         """Record that Tune stopped a run; it will not be trained any further."""
         run = self.run(*self.tried[key])
-        carrying.settle(run.path)
+        carrying.settle_patiently(run.path)
         if read_result(run.path).status == "FINISHED":
             return  # Tune had only heard its numbers again
         if self.seconds_left == 0:

@@ -143,6 +143,7 @@ def _drawn(parcel: Parcel) -> str:
     looks, storage, sweep, drivers = unpack(parcel)
     run = Run(looks[0], storage, sweep=sweep, drivers=drivers)
     try:
+        carrying.settle_patiently(run.path, whole=True)
         with lending_from(storage):
             trained = open_run(run.path)
             for look in looks:

@@ -112,7 +112,7 @@ def run_many(
             (done, *_), _ = ray.wait(list(running), num_returns=1)
             task = running.pop(done)
             for run in task.runs:
-                carrying.settle(run.path)
+                carrying.settle_patiently(run.path)
             try:
                 value, was_stopped = ray.get(done)
             except ray.exceptions.RayTaskError as error:

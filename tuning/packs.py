@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import ray
 import torch
 
+from cluster import carrying
 from cluster.courses import saved_updates
 from cluster.journal import read_rows
 from cluster.lease import Lease, ask_to_stop, exit_when_lapsed, wait_for_lapse
@@ -214,6 +215,9 @@ class Halving:
     def _others(self, step: int, name: str, reporting: set[str]) -> list[float]:
         """What the sweep's other runs had reached at an update, as their journals say."""
         paths = [path for path in self.sweep.iterdir() if path.name not in reporting and (path / "journal").exists()]
+        for path in paths:
+            with suppress(OSError):  # what the others had reached, as far as it is known here
+                carrying.settle(path, within=10)
         rows = [row for path in paths for row in read_rows(path / "journal") if row["step"] == step]
         return [row["metrics"][name] for row in rows if name in row["metrics"]]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cluster import carrying
 from cluster.courses import passed_by
 from cluster.directory import read_result
 from cluster.execution import do_first, execute
@@ -48,6 +49,7 @@ def execute_trial(
             report(progress.step, progress.metrics[objective])
 
     with exit_when_lapsed(folder / "lease", driver):
+        carrying.settle_patiently(run.path)
         if report and (run.path / "journal").exists():
             for step, value in zip(*(series.tolist() for series in run.history().series(objective)), strict=True):
                 report(step, value)

@@ -25,7 +25,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from cluster import copies
+from cluster import carrying, copies
 from cluster.files import Damaged, read_json
 from cluster.lease import is_alive
 from cluster.record import ROOT
@@ -208,6 +208,8 @@ def wait_until_shown(storage: Path, *, seconds: float = 120, after: int = 0) -> 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WAITING).touch()
     while time.time() - since < seconds:
+        with suppress(OSError):
+            carrying.settle(folder, within=2)  # it may be another machine's process that does it
         state = state_of(folder)
         if state.get("began", 0) > since and state.get("epoch", 0) > after:
             return _complaint(storage, state)

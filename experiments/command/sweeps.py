@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 
-from cluster import copies
-from cluster.files import set_aside
 from cluster.lease import refuse_held
+from cluster.run import put_aside
 from cluster.sweep_record import Best, in_words
 from experiments.command.arguments import read
 from experiments.command.console import as_command, conclude, print_lines
@@ -102,9 +101,7 @@ def _run(view: View, placement: Placement, options: SweepOptions) -> Swept:
     sweep, folder = view.sweep, options.root / view.sweep.slug
     if options.fresh and folder.exists():
         refuse_held(folder / "lease")
-        aside = set_aside(folder, options.root / ".aside")
-        copies.move(folder, aside)
-        sys.stderr.write(f"the earlier sweep is kept in {aside}\n")
+        sys.stderr.write(f"the earlier sweep is kept in {put_aside(folder, options.root)}\n")
     drivers: list[Driver] = []
 
     def watch(driver: Driver) -> Any:

@@ -2,21 +2,18 @@
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from support.doors import ANYWHERE, DOORS, doors_of
+from support.doors import ANYWHERE, DOORS, answer, doors_of, free_port
 from support.evidence import wait_for
 from support.scripts import ROOT, environment
 
@@ -27,25 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 DEPLOY = ROOT / "cluster" / "deploy"
 BIN = Path(sys.executable).parent
 TINY = ["point-diffusion", "--preset", "tiny", "--steps", "40"]
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def answer(url, password=None, **headers):
-    """The status with which an address answers; 0 where nobody does."""
-    if password is not None:
-        headers["Authorization"] = "Basic " + b64encode(f"admin:{password}".encode()).decode()
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
-            return reply.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
 
 
 def experiments(uri):
@@ -185,88 +163,3 @@ def test_a_part_that_dies_is_started_again(machine):
     assert wait_for(lambda: answer("http://127.0.0.1:8265/api/version"), 120, step=0.5)
     done = submitted(machine, ROOT / "experiments" / "train.py", *TINY, "--seed", "1")
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-# -- PostgreSQL --------------------------------------------------------------------------------------------------------
-
-
-def binaries():
-    """Where PostgreSQL is installed; None where it is not."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    found = shutil.which("initdb")
-    return places[-1] if places else Path(found).parent if found else None
-
-
-@contextmanager
-def postgres(folder, password):
-    """A server of our own on loopback, as a user who is not root; yields its port."""
-    where = binaries()
-    if where is None:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    folder.mkdir()
-    (folder / "password").write_text(password)
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-        shutil.chown(folder / "password", "postgres", "postgres")
-    data, port = folder / "data", free_port()
-    made = [where / "initdb", "--pgdata", data, "--username=mlflow", "--auth=scram-sha-256",
-            f"--pwfile={folder / 'password'}", "--no-sync"]  # fmt: skip
-    subprocess.run(list(map(str, made)), check=True, capture_output=True, cwd=folder, **user)
-    command = [where / "postgres", "-D", data, "-h", "127.0.0.1", "-p", port, "-k", folder, "-c", "fsync=off"]
-    with open(folder / "said.txt", "w") as said:
-        process = subprocess.Popen(list(map(str, command)), stdout=said, stderr=said, cwd=folder, **user)
-    try:
-        ready = [str(where / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-        assert wait_for(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60, step=0.2)
-        create = [str(where / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "mlflow", "mlflow"]
-        subprocess.run(create, check=True, env=os.environ | {"PGPASSWORD": password})
-        yield port
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-
-
-def test_mlflow_keeps_runs_in_postgresql_behind_its_password(tmp_path):
-    os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents:
-        if parent.name.startswith("pytest-") and parent.stat().st_uid == os.geteuid():
-            parent.chmod(0o755)
-    secrets = tmp_path / "secrets"
-    subprocess.run(["sh", str(DEPLOY / "secrets.sh"), str(secrets)], check=True)
-    with postgres(tmp_path / "postgres", (secrets / "postgres_password").read_text()) as database:
-        port = free_port()
-        uri = f"http://127.0.0.1:{port}"
-        usual = environment(
-            SECRETS=str(secrets), PATH=f"{BIN}:{os.environ['PATH']}", PYTHONPATH=str(ROOT),
-            MLFLOW_TRACKING_URI=uri, MLFLOW_TRACKING_USERNAME="admin",
-        )  # fmt: skip
-        served = {
-            "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(database), "ARTIFACTS": str(tmp_path / "artifacts"),
-            "LISTEN": "127.0.0.1", "PORT": str(port), "WORKERS": "1", "ALLOWED_HOSTS": f"127.0.0.1:{port}",
-        }  # fmt: skip
-        with open(tmp_path / "mlflow.txt", "w") as said:
-            server = subprocess.Popen(
-                ["sh", str(DEPLOY / "mlflow.sh")], stdout=said, stderr=said, env=usual | served, cwd=tmp_path,
-                start_new_session=True,
-            )  # fmt: skip
-        try:
-            assert wait_for(lambda: answer(f"{uri}/health"), 180, step=0.5), (tmp_path / "mlflow.txt").read_text()
-            assert answer(experiments(uri)) == 401
-            ours = ["sh", str(DEPLOY / "with-secrets.sh"), sys.executable]
-            trained = [*ours, str(ROOT / "experiments" / "train.py"), *TINY, "--storage", str(tmp_path / "runs")]
-            subprocess.run(trained, check=True, env=usual, capture_output=True, timeout=200)
-            mirrored = [*ours, str(ROOT / "experiments" / "mirror.py"), "--storage", str(tmp_path / "runs")]
-            done = subprocess.run(mirrored, env=usual, capture_output=True, text=True, timeout=200)
-            assert done.returncode == 0, done.stderr
-            (path,) = run_folders(tmp_path / "runs")
-            assert shown(uri, password_of(tmp_path)) == {path.name: "FINISHED"}
-            values = {file.name: file.read_text() for file in secrets.iterdir()}
-            words = [" ".join(child.cmdline()) for child in
-                     [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]]  # fmt: skip
-            assert not [name for name, value in values.items() for line in words if value in line]
-            said = (tmp_path / "mlflow.txt").read_text()
-            assert not [name for name, value in values.items() if value in said]
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()

@@ -39,7 +39,7 @@ class Shared:
 
     def copy(self, host, storage):
         """A host's copy, as this machine sees its files."""
-        return host.scratch / "dev-shm" / "copies" / "genlib-s3" / "runs" / storage
+        return host.scratch / "dev-shm" / "copies" / "genlib-s3-copies" / "runs" / storage
 
     def fetched(self, storage):
         """The whole storage, on the host that nothing else runs on."""

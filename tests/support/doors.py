@@ -1,5 +1,9 @@
 """What listens on this machine, read from the kernel's tables, against the list of what may."""
 
+import socket
+import urllib.error
+import urllib.request
+from base64 import b64encode
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -61,3 +65,23 @@ def doors_of(process: psutil.Process) -> list[Door]:
                 if connection.status == psutil.CONN_LISTEN:
                     found.add(Door(what, connection.laddr.ip, connection.laddr.port))
     return sorted(found)
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def answer(url: str, password: str | None = None, **headers: str) -> int:
+    """The status with which an address answers; 0 where nobody does."""
+    if password is not None:
+        headers["Authorization"] = "Basic " + b64encode(f"admin:{password}".encode()).decode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0

@@ -433,17 +433,31 @@ def refresh(storage: Path) -> list[Path]:
         for depth in (2, 1):
             if (unit_name := "/".join(parts[:depth])) in units and len(parts) > depth:
                 if _is_carried("/".join(parts[depth:]).partition("~")[0]):
-                    units[unit_name][name] = one
+                    units[unit_name]["/".join(parts[depth:])] = one
                 break
-    changed = [storage / name for name, objects in units.items() if _LISTED.get(storage / name) != objects]
+    changed = [
+        storage / name
+        for name, objects in units.items()
+        if _LISTED.get(storage / name) != objects and not _is_up_to_date(storage / name, objects)
+    ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(settle, changed))
-    _LISTED.update({unit: units[str(unit.relative_to(storage))] for unit in changed})
+    _LISTED.update({storage / name: objects for name, objects in units.items()})
     _FRESH.update(dict.fromkeys((storage / name for name in units), now))
     for lease in (*storage.glob("*/*/lease"), *storage.glob("*/lease")):
         if str(lease.parent.relative_to(storage)) not in units and lease.parts[len(storage.parts)] != ".aside":
             _remove_deleted(lease.parent)
     return [storage / name for name in units]
+
+
+def _is_up_to_date(unit: Path, listed: Mapping[str, Object]) -> bool:
+    """Whether a unit was last the same as what is listed now: then its files need not be looked at."""
+    state, there = _State.of(unit), _There(listed)
+    whole = "result.json" in there.files
+    tags = {name: one.tag for name, one in there.files.items() if whole or not name.startswith("checkpoints/")}
+    ends = {name: max(start + one.size for start, one in starts.items()) for name, starts in there.lines.items()}
+    known = {name: entry[0] for name, entry in state.files.items() if name in tags}
+    return tags == known and ends == {name: entry[0] for name, entry in state.lines.items()}
 
 
 def _remove_deleted(unit: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.directory import DRIVER, Result, read_result
@@ -152,15 +152,16 @@ def watching_sweep(driver: Driver) -> Iterator[None]:
 
 @contextmanager
 def every_second(look: Callable[[Line], Any]) -> Iterator[None]:
-    """While the block runs, let a function show something on a line, once a second."""
+    """While the block runs, let a function show something on a line, once a second; less often where looking takes long."""
     ended, line = threading.Event(), Line()
 
     def watch() -> None:
-        while not ended.wait(1.0):
-            try:
+        pause = 1.0
+        while not ended.wait(pause):
+            began = time.monotonic()
+            with suppress(OSError, ValueError):  # a directory in the making: the next look will see it
                 look(line)
-            except (OSError, ValueError):  # a directory in the making: the next look will see it
-                continue
+            pause = max(1.0, 9 * (time.monotonic() - began))  # looking must not take a core from training
         line.clear()
 
     thread = threading.Thread(target=watch, name="console", daemon=True)

@@ -152,7 +152,7 @@ def watching_sweep(driver: Driver) -> Iterator[None]:
 
 @contextmanager
 def every_second(look: Callable[[Line], Any]) -> Iterator[None]:
-    """While the block runs, let a function show something on a line, once a second; less often where looking takes long."""
+    """While the block runs, let a function show something on a line, about once a second."""
     ended, line = threading.Event(), Line()
 
     def watch() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,8 @@ from genlib import InputError
 
 TIMEOUT, QUICK = timedelta(seconds=60), timedelta(seconds=4)
 """How long a request with a part of a file may take, and one about a lease: others wait for its heart to beat."""
+REST = 1.5
+"""Seconds for which a bucket that did not answer about a lease is not asked again."""
 CHUNK = 8 * 2**20
 """Bytes that one request brings or takes."""
 
@@ -50,7 +53,8 @@ class Bucket:
             from obstore.store import S3Store
         except ImportError as error:
             raise InputError("a storage in a bucket needs the obstore package: pip install 'genlib[s3]'.") from error
-        self.name = name
+        self.name, self._away = name, 0.0
+        self._quick = quick
         self._endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         options: dict[str, Any] = {"endpoint": self._endpoint} if self._endpoint else {}
         if "AWS_REGION" not in os.environ:
@@ -143,10 +147,16 @@ class Bucket:
         with self._asked():
             obstore.rename(self._store, key, to)
 
+    @property
+    def _where(self) -> str:
+        return f" at {self._endpoint}" if self._endpoint else ""
+
     @contextmanager
     def _asked(self, *told: type[Exception]) -> Iterator[None]:
         import obstore.exceptions as failures
 
+        if time.monotonic() < self._away:
+            raise BucketFailed(f"the bucket '{self.name}' does not answer{self._where}")
         try:
             yield
         except told:
@@ -162,5 +172,6 @@ class Bucket:
             refused = (PermissionError, failures.PermissionDeniedError, failures.UnauthenticatedError)
             if isinstance(error, refused) or "403 Forbidden" in said or "401 Unauthorized" in said:
                 raise BucketFailed(f"the bucket '{self.name}' refuses the keys of the environment") from error
-            where = f" at {self._endpoint}" if self._endpoint else ""
-            raise BucketFailed(f"the bucket '{self.name}' does not answer{where}") from error
+            if self._quick:  # many ask about leases, one after the other: they need not all wait
+                self._away = time.monotonic() + REST
+            raise BucketFailed(f"the bucket '{self.name}' does not answer{self._where}") from error

@@ -93,6 +93,8 @@ def _is_carried(name: str) -> bool:
     parts = name.split("/")
     if any(part.startswith((".", "aside-")) for part in parts):
         return name == ".began"
+    if name == "log.txt":
+        return False
     return not (len(parts) > 1 and parts[-2] in ("lease", "driver") and LEASE_FILE.fullmatch(parts[-1]))
 
 
@@ -172,7 +174,9 @@ def carry(unit: Path, check: Callable[[], None]) -> None:
             check()
             with suppress(FileNotFoundError):  # replaced or removed meanwhile: the next pass sees that
                 content, key, known = (unit / name).read_bytes(), f"{place.key}/{name}", state.files.get(name)
-                tag = bucket.put_over(key, content, str(known[0])) if known and len(content) < CHUNK else None
+                tag = None
+                if len(content) < CHUNK:
+                    tag = bucket.put_over(key, content, str(known[0])) if known else bucket.put_new(key, content)
                 if tag is None:
                     check()
                     tag = bucket.put(key, content)
@@ -202,6 +206,7 @@ def _carry_lines(unit: Path, name: str, state: _State, check: Callable[[], None]
         check()
         key = f"{place.key}/{_segment(name, carried)}"
         if place.bucket.put_new(key, added) is None:  # carried before a crash that this machine does not remember
+            check()
             place.bucket.put(key, added)
         carried, count = carried + len(added), count + 1
         state.lines[name] = [carried, (unit / name).stat().st_mtime_ns, count]
@@ -279,7 +284,8 @@ def fetch(unit: Path, *, whole: bool = True) -> None:
     assert place is not None
     for _ in range(3):
         try:
-            _fetch(unit, _There(place.bucket.listed(place.key)), whole=whole)
+            listed = place_of(unit, quick=True)
+            _fetch(unit, _There(listed.bucket.listed(listed.key) if listed else {}), whole=whole)
             return
         except FileNotFoundError:  # replaced, merged or deleted since it was listed
             continue
@@ -379,8 +385,9 @@ def settle(unit: Path, *, whole: bool = False, within: float = 0.0) -> None:
     if place is None or now - _FRESH.get(unit, -1e9) < within:
         return
     _FRESH[unit] = now
-    if not unit.exists() and not place.bucket.listed(place.key):
-        return
+    listed = place_of(unit / "lease", quick=True)
+    if not (unit / "lease").is_dir() and not (listed and listed.bucket.listed(listed.key)):
+        return  # it is no unit
     with locked(unit):
         look(unit / "lease", within=0)
         if not is_ahead(unit):
@@ -507,9 +514,13 @@ class _Carrier:
         """Carry a unit at once, and wait until it is there."""
         with self._lock:
             one = (unit, self._units[unit], self._busy[unit])
-        with one[2]:
-            one[1]()
-            carry(*one[:2])
+
+        def carry_now() -> None:
+            with one[2]:
+                one[1]()
+                carry(*one[:2])
+
+        patiently(carry_now, f"so others cannot find the state of {shown(unit)}")
 
     def _run(self) -> None:
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="carrier") as pool:

@@ -206,7 +206,8 @@ def take_over(folder: Path, listed: Mapping[str, Object]) -> None:
                 content = place.bucket.get(f"{place.key}/{name}")
                 mine = _content(path)
                 # One of this place that is the same claim is written by the process that holds it.
-                if not is_here(mine) or mine.get("claim") != _words(content).get("claim"):
+                said = _words(content)
+                if not is_here(mine) or mine.get("claim") != said.get("claim") or "released" in said:
                     write(path, content)
                 _TAGS[path] = there.tag
         with suppress(FileNotFoundError):
@@ -214,6 +215,7 @@ def take_over(folder: Path, listed: Mapping[str, Object]) -> None:
     for path in folder.glob("*.json"):
         if LEASE_FILE.fullmatch(path.name) and path.name not in listed and not _is_just_made(path):
             path.unlink(missing_ok=True)
+            path.with_suffix(".stop").unlink(missing_ok=True)
 
 
 def claim(path: Path, content: bytes) -> str | None:
@@ -236,8 +238,9 @@ def beat(path: Path, before: bytes, content: bytes, tag: str) -> str | None:
     if place is None:
         return tag
     put = place.bucket.put_over(place.key, content, tag)
-    if put is None and (tag := place.bucket.tag_of(place.key, before) or ""):  # the answer to the last one was lost
-        put = place.bucket.put_over(place.key, content, tag)
+    for known in (content, before) if put is None else ():  # an answer was lost
+        if put is None and (there := place.bucket.tag_of(place.key, known)):
+            put = there if known == content else place.bucket.put_over(place.key, content, there)
     if put is not None:
         _TAGS[path] = put
     return put

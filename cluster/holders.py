@@ -64,8 +64,8 @@ def last_holder(folder: Path) -> tuple[int, dict[str, Any]]:
 
 
 def holds(holder: Holder) -> bool:
-    """Whether a lease is somebody's."""
-    return bool(holder) and "released" not in holder
+    """Whether a lease is somebody's: it was neither released nor left behind by a process that could not do more."""
+    return bool(holder) and "released" not in holder and "left" not in holder
 
 
 def lives(folder: Path, epoch: int, holder: Holder) -> bool:

@@ -78,8 +78,10 @@ class Tail:
             self._sign, self._position = sign, 0
             self._skip_whole_lines(paths[-1])  # before they are read: what comes meanwhile is read twice, told once
             segments = read_segments(self.folder)
+            rows, before = _merged(segments), _merged(segments[:-1])
             self._ended = not segments or segments[-1].epoch != int(paths[-1].stem) or segments[-1].damaged
-            rows = _merged(segments)
+            if segments and segments[-1].head["after"] > (before[-1]["step"] if before else 0):
+                self._ended = True  # what stands behind a gap does not count
             if self._ended and not (segments and segments[-1].damaged):
                 self._sign = None  # its first line is still to come
         else:

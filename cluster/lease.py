@@ -66,7 +66,7 @@ class Lease:
         self.folder, self.epoch, self.drivers = folder, epoch, dict(drivers)
         self.seen = {**seen, **drivers}
         self.path, self.name = lease_path(folder, epoch), uuid.uuid4().hex[:12]
-        self._tag = ""
+        self._tag, self._lost = "", False
         self._asked, self._looked = False, 0.0
 
     @classmethod
@@ -98,11 +98,17 @@ class Lease:
             before = [lease_path(folder, old) for old in range(max(1, newest - 8), lease.epoch)]
             for path in (before := [*before, *(path.with_suffix(".stop") for path in before)]):
                 path.unlink(missing_ok=True)
-            copies.forget(before)
             if unit:
-                if not is_truth:
-                    carrying.fetch(unit)
-                carrying.note_held(unit, lease.name)
+                _HEART.add(_Beating(lease, None, None))  # what is to be fetched may be large
+                try:
+                    copies.forget(before)
+                    if not is_truth:
+                        carrying.fetch(unit)
+                    carrying.note_held(unit, lease.name)
+                except BaseException:
+                    _HEART.remove(lease)
+                    lease._let_go()
+                    raise
         return lease
 
     def _take(self) -> bool:
@@ -141,8 +147,7 @@ class Lease:
         self.check()
         os.utime(self.path)
         if copies.is_copy(self.path):
-            if not self._put(self._content()):
-                self.path.unlink(missing_ok=True)  # it is this one's no more
+            self._lost = self._lost or not self._put(self._content())
             self.check_there()
 
     def _put(self, content: bytes) -> bool:
@@ -152,6 +157,8 @@ class Lease:
         return tag is not None
 
     def _is_taken(self) -> bool:
+        if self._lost:
+            return True
         try:
             with open(self.path, "rb"):  # opening asks the server, where a look may be answered by a cache
                 if copies.is_copy(self.folder):
@@ -192,33 +199,45 @@ class Lease:
         if unit := carrying.unit_of(self.folder):
             self._carry_the_rest(unit)
         _HEART.remove(self)
-        aside = self.path.with_suffix(".released")
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Say that nobody writes here any more, in the bucket too where it answers: else silence says it there."""
         content = sealed({**self._holder(), "released": time.time()})
         with suppress(StorageFailed):  # then it lapses by itself when this process ends, as it does on a full disk
             if self._is_taken():
                 return
-            try:
-                if not self._put(content.encode()):
+            with suppress(OSError):
+                if copies.is_copy(self.path) and not self._put(content.encode()):
+                    self._lost = True
                     return
-                aside.write_text(content)
-                os.replace(aside, self.path)
-            except OSError:
-                with suppress(OSError):
-                    aside.unlink(missing_ok=True)
+            self._replace(content)
+
+    def _replace(self, content: str) -> None:
+        aside = self.path.with_suffix(".released")
+        try:
+            aside.write_text(content)
+            os.replace(aside, self.path)
+        except OSError:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
     def _carry_the_rest(self, unit: Path) -> None:
+        """Bring to the bucket what is left; where it does not answer, this machine stays ahead of it."""
         carrying.CARRIER.remove(unit)
-        if unit.exists():
-            try:
-                carrying.carry_all(unit, self.check_there)
-            except Fenced:
-                return
-            except OSError as error:
-                _HEART.remove(self)
-                raise StorageFailed(f"{unit} could not be brought to its bucket ({error.strerror}).") from error
-            except StorageFailed:
-                _HEART.remove(self)
+        if not unit.exists():
+            return
+        try:
+            carrying.carry_all(unit, self.check_there)
+        except Fenced:
+            return
+        except (OSError, StorageFailed) as error:
+            _HEART.remove(self)
+            if not self._lost:
+                self._replace(sealed({**self._holder(), "left": time.time()}))
+            if isinstance(error, StorageFailed):
                 raise
+            raise StorageFailed(f"{unit} could not be brought to its bucket ({error.strerror}).") from error
 
 
 class _Beating(NamedTuple):

@@ -16,7 +16,8 @@ from typing import Any
 from cluster import carrying, copies
 from cluster.copies import MARK
 from cluster.files import Damaged, create, json_bytes, read_json, set_aside, write_json
-from cluster.lease import Fenced, Held, Lease, are_silent
+from cluster.holders import last_holder
+from cluster.lease import Fenced, Held, Lease, are_silent, is_alive
 from genlib import InputError
 
 COPY, FORMAT = ".storage.json", 1
@@ -52,8 +53,9 @@ def carry_what_was_left(storage: Path) -> None:
         return
     ahead = [path for path in (*run_folders(storage), *sweep_folders(storage)) if carrying.is_ahead(path)]
     for lease in are_silent([path / "lease" for path in ahead]) if ahead else ():
-        with suppress(Held, Fenced):
-            Lease.claim(lease).release()
+        if not is_alive(lease.with_name("driver")):
+            with suppress(Held, Fenced):
+                Lease.claim(lease, drivers=last_holder(lease)[1].get("drivers")).release()
 
 
 def refuse_unusable_storage(folder: Path) -> None:

@@ -35,7 +35,7 @@ from genlib.study import Data, Evaluation, Loss, Study, setting
 from genlib.trained import Trained
 from genlib.training import Launch, Progress, start, train
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 __all__ = [
     "CATALOGUE",
     "STUDIES",

@@ -65,6 +65,7 @@ class RunMirror:
             entry = None
         before, anew = copy.deepcopy(entry), entry is None
         if entry is None:
+            self._tails.pop(place, None)
             entry = self.cursor.runs[place] = self._begin(path, described)
         if result.status != entry.status and result.status == "RUNNING":
             self.store.status(entry.run, "RUNNING", None)

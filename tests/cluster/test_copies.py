@@ -387,6 +387,67 @@ def test_a_living_writer_whose_run_is_begun_anew_elsewhere_finds_out(server, sto
         assert "Fenced" in process.stdout.read()
 
 
+@pytest.mark.slow
+def test_a_frozen_writer_of_a_run_that_was_begun_anew_finds_out(server, storage, tmp_path, undisturbed):
+    one, other = machines(server, tmp_path, "one", "other")
+    with one.begin(WORK, storage, 0.2) as process:
+        reaches(process, 30)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            other.run(ANEW, storage)
+            with other.begin(WORK, storage, 0.2) as new:
+                reaches(new, 30)
+                process.send_signal(signal.SIGCONT)
+                assert "Fenced" in process.stdout.read()
+                assert new.stdout.read().endswith("ended\n")
+        finally:
+            process.send_signal(signal.SIGCONT)
+    assert_same(copied(storage, other), undisturbed)
+    third = machines(server, tmp_path, "third")[0]
+    third.run(READ, storage)
+    assert_same(copied(storage, third), undisturbed)
+
+
+@pytest.mark.slow
+def test_who_fetches_for_long_lives(server, storage, tmp_path):
+    one, other = machines(server, tmp_path, "one", "other")
+    slow = "import cluster.carrying, time\nfetch = cluster.carrying.fetch\n"
+    slow += "cluster.carrying.fetch = lambda unit, **more: (time.sleep(9), fetch(unit, **more))\n"
+    with one.begin(slow + WORK, storage, 0) as process:
+        lease = copied(storage, one) / "lease"
+        assert wait_for(lambda: list(lease.glob("*.json")), 60)
+        time.sleep(5)
+        assert other.run(WORK, storage, 0).startswith("Held")
+        assert process.stdout.read().endswith("ended\n")
+
+
+def test_a_claim_that_fails_is_nobodys(server, storage, tmp_path, undisturbed):
+    one, other = machines(server, tmp_path, "one", "other")
+    fails = """
+import sys, cluster.carrying
+from cluster.bucket import BucketFailed
+from cluster.files import StorageFailed
+def fetch(unit, **more):
+    raise BucketFailed("away")
+cluster.carrying.fetch, kept = fetch, cluster.carrying.fetch
+from cluster.run import Run
+from genlib import PointDiffusion
+run = Run(PointDiffusion.preset("tiny", steps=400, log_every=10, validate_every=50), sys.argv[1])
+try:
+    run.execute(evaluation=False)
+except StorageFailed as error:
+    print(error, flush=True)
+cluster.carrying.fetch = kept
+run.execute(evaluation=False)  # in the same process: its own lease does not stand in the way
+print("ended", flush=True)
+"""
+    said = one.run(fails, storage)
+    assert "away" in said
+    assert said.endswith("ended\n")
+    assert other.run(WORK, storage, 0) == "ended\n"
+    assert_same(copied(storage, other), undisturbed)
+
+
 def test_what_is_deleted_from_a_copy_at_rest_comes_back(server, storage, tmp_path, undisturbed):
     import shutil
 

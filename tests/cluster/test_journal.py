@@ -113,6 +113,23 @@ def test_a_tail_tells_every_row_once_and_reads_only_what_is_new(tmp_path, monkey
     assert {row["step"]: row["metrics"] for row in told if row["step"] in now} == now
 
 
+def test_a_tail_does_not_tell_what_stands_behind_a_gap(tmp_path):
+    first = journal(tmp_path)
+    for step in (10, 20):
+        first.append(step, {"loss": 1.0})
+    journal(tmp_path).append(30, {"loss": 1.0})
+    path = tmp_path / "journal" / "00000001.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
+    tail = Tail(tmp_path / "journal")
+    assert [row["step"] for row in tail.rows()] == [10]
+    with open(tmp_path / "journal" / "00000002.jsonl", "a") as file:
+        file.write(journal_module.sealed({"step": 40, "time": 1.0, "metrics": {"loss": 1.0}}) + "\n")
+    assert tail.rows() == []
+    third = journal(tmp_path)
+    third.append(20, {"loss": 1.0})
+    assert [row["step"] for row in tail.rows()] == [20]
+
+
 def test_a_long_journal_costs_what_was_added(tmp_path, monkeypatch):
     writer, tail = journal(tmp_path), Tail(tmp_path / "journal")
     for step in range(1, 2_001):

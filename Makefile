@@ -49,6 +49,7 @@ bench: $(VENV)/.bench
 	$(RUN) experiments/bench/images.py
 	$(RUN) experiments/bench/service.py
 	$(RUN) experiments/bench/many.py
+	$(RUN) experiments/bench/bucket.py
 
 # A bill of materials of what is installed, in CycloneDX, by a tool in an environment of its own.
 audit: $(READY)

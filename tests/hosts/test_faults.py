@@ -185,7 +185,8 @@ def test_a_shared_folder_that_takes_nothing_for_a_while(whole, state, swept, tmp
     with getattr(whole.hosts, state)():
         before = rows_of(storage)
         time.sleep(10)
-        assert rows_of(storage) <= before + 60  # it was noticed
+        # It was noticed, on each host at its run's next checkpoint: a line may fit where a file does not.
+        assert rows_of(storage) <= before + len(whole.hosts) * SWEEP.study.validate_every
     code = job.wait(300)
     if code:  # what could not go on has failed with a sentence
         assert code == 1, said.read_text()

@@ -270,7 +270,7 @@ def test_killed_and_given_again_on_the_same_machine_it_loses_nothing(server, sto
 
 def test_a_living_writer_is_refused_a_frozen_one_replaced_and_it_finds_out(server, storage, tmp_path, undisturbed):
     one, other = machines(server, tmp_path, "one", "other")
-    with one.begin(WORK, storage, 0.3) as process:
+    with one.begin(WORK, storage, 1) as process:
         reaches(process, 60)
         assert other.run(WORK, storage, 0).startswith("Held")
         process.send_signal(signal.SIGSTOP)
@@ -325,7 +325,7 @@ def test_who_is_asked_to_stop_from_another_machine_stops(server, storage, tmp_pa
     one, other = machines(server, tmp_path, "one", "other")
     ask = "import sys\nfrom cluster.storage import *\nfrom cluster.lease import ask_to_stop\n"
     ask += "ask_to_stop(next(run_folders(storage_from(sys.argv[1]))) / 'lease')"
-    with one.begin(WORK, storage, 0.3) as process:
+    with one.begin(WORK, storage, 1) as process:
         reaches(process, 60)
         other.run(ask, storage)
         assert "Stopped" in process.stdout.read()
@@ -336,7 +336,7 @@ def test_a_copy_that_was_deleted_is_made_anew(server, storage, tmp_path, undistu
     import shutil
 
     (one,) = machines(server, tmp_path, "one")
-    with one.begin(WORK, storage, 0.1) as process:
+    with one.begin(WORK, storage, 0.3) as process:
         reaches(process, 200)
         time.sleep(1)
         process.kill()
@@ -380,7 +380,7 @@ def test_begun_anew_on_another_machine_while_this_one_remembers_the_old(server, 
 
 def test_a_living_writer_whose_run_is_begun_anew_elsewhere_finds_out(server, storage, tmp_path):
     (one,) = machines(server, tmp_path, "one")
-    with one.begin(WORK, storage, 0.2) as process:
+    with one.begin(WORK, storage, 0.5) as process:
         reaches(process, 30)
         bucket, folder = Bucket(storage.split("/")[2]), "some/where"
         bucket.delete([f"{folder}/{name}" for name in bucket.listed(folder) if "/lease/" in f"/{name}"])

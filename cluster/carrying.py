@@ -33,17 +33,11 @@ from typing import Any
 
 from cluster.bucket import CHUNK, BucketFailed, Object
 from cluster.copies import (
-    COPIES,
     LEASE_FILE,
-    MARK,
-    bring_mark,
     is_copy,
     look,
-    looked_at,
     place_of,
-    remove,
     shown,
-    take_over,
     write,
 )
 from cluster.files import Damaged, StorageFailed, unsealed
@@ -58,6 +52,8 @@ TELL = 60.0
 """Seconds after which it is said that nothing reaches the bucket."""
 AT_ONCE = 8
 """Units that are carried or fetched at the same time."""
+FRESH: dict[Path, float] = {}
+"""When units were last listed, by this process's clock."""
 STATE, CLAIMS, LOCK, LINES = ".carried.json", ".held.json", ".lock", ".jsonl"
 INNER = ("lease", "driver", "study.json")
 """What a folder has that is a unit inside another one, or is about to be."""
@@ -88,7 +84,7 @@ def unit_of(lease: Path) -> Path | None:
     return lease.parent if is_copy(lease) and lease.name == "lease" else None
 
 
-def _is_carried(name: str) -> bool:
+def is_carried(name: str) -> bool:
     """Whether a file of a unit is of the bucket too: no lease, nothing half made, set aside, or of this machine."""
     parts = name.split("/")
     if any(part.startswith((".", "aside-")) for part in parts):
@@ -118,9 +114,9 @@ def _here(unit: Path) -> dict[str, os.stat_result]:
                 with suppress(FileNotFoundError):
                     name = under + entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if _is_carried(name) and not any(os.path.exists(f"{entry.path}/{mark}") for mark in INNER):
+                        if is_carried(name) and not any(os.path.exists(f"{entry.path}/{mark}") for mark in INNER):
                             walk(Path(entry.path), f"{name}/")
-                    elif _is_carried(name):
+                    elif is_carried(name):
                         found[name] = entry.stat()
 
     walk(unit, "")
@@ -137,7 +133,7 @@ class _There:
         for name, one in listed.items():
             segment = re.fullmatch(r"(.+)~(\d{12})", name)
             file = segment[1] if segment else name
-            if not _is_carried(file) or any(name.startswith(folder) for folder in inner):
+            if not is_carried(file) or any(name.startswith(folder) for folder in inner):
                 continue
             if segment:
                 self.lines[file][int(segment[2])] = one
@@ -379,12 +375,22 @@ def note_held(unit: Path, claim: str, pending: str = "") -> None:
     write(unit / CLAIMS, json.dumps({"claim": claim, "pending": pending}).encode())
 
 
+def is_up_to_date(unit: Path, listed: Mapping[str, Object]) -> bool:
+    """Whether a unit was last the same as what is listed now: then its files need not be looked at."""
+    state, there = _State.of(unit), _There(listed)
+    whole = "result.json" in there.files
+    tags = {name: one.tag for name, one in there.files.items() if whole or not name.startswith("checkpoints/")}
+    ends = {name: max(start + one.size for start, one in starts.items()) for name, starts in there.lines.items()}
+    known = {name: entry[0] for name, entry in state.files.items() if name in tags}
+    return tags == known and ends == {name: entry[0] for name, entry in state.lines.items()}
+
+
 def settle(unit: Path, *, whole: bool = False, within: float = 0.0) -> None:
     """Fetch what other machines have written to a unit, unless it was listed within some seconds."""
     place, now = place_of(unit), time.monotonic()
-    if place is None or now - _FRESH.get(unit, -1e9) < within:
+    if place is None or now - FRESH.get(unit, -1e9) < within:
         return
-    _FRESH[unit] = now
+    FRESH[unit] = now
     listed = place_of(unit / "lease", quick=True)
     if not (unit / "lease").is_dir() and not (listed and listed.bucket.listed(listed.key)):
         return  # it is no unit
@@ -398,84 +404,6 @@ def settle_patiently(unit: Path, *, whole: bool = False) -> None:
     """`settle`, where the bucket's answer is needed to go on; raises `StorageFailed`."""
     if is_copy(unit):
         patiently(lambda: settle(unit, whole=whole), f"so {shown(unit)} cannot be read: give the same command again")
-
-
-# -- a whole storage ---------------------------------------------------------------------------------------------------
-
-_LISTED: dict[Path, dict[str, Object]] = {}
-_FRESH: dict[Path, float] = {}
-
-
-def refresh(storage: Path) -> list[Path]:
-    """Bring here what other machines have written to a storage; returns the units that are here, as far as known."""
-    place, now = place_of(storage), time.monotonic()
-    if place is None:
-        return []
-    listed = place.bucket.listed(place.key)
-    if MARK not in listed:
-        if not (storage / MARK).exists():
-            return []
-        raise BucketFailed(f"there is no storage of genlib's any more at s3://{place.bucket.name}/{place.key}")
-    folders: dict[str, dict[str, Object]] = defaultdict(dict)
-    for name, one in listed.items():
-        folder, _, file = name.rpartition("/")
-        folders[folder][file] = one
-    for folder, files in folders.items():
-        if any(map(LEASE_FILE.fullmatch, files)):
-            take_over(storage / folder, files)
-            looked_at(storage / folder, now)
-            looked_at((storage / folder).with_name("driver"), now)
-    for name in listed:
-        if name.startswith(".courses/") and not (storage / name).exists():
-            write(storage / name, b"")
-        if name.startswith(".aside/"):
-            (storage / name).parent.mkdir(parents=True, exist_ok=True)
-    if not (storage / MARK).exists():
-        bring_mark(storage)
-    names = {folder.rpartition("/")[0] for folder in folders if folder.rpartition("/")[2] == "lease"}
-    places = {name: unit_of(storage / name / "lease") for name in names}
-    units = {name: dict[str, Object]() for name, unit in places.items() if unit not in (None, storage)}
-    for name, one in listed.items():
-        parts = name.split("/")
-        for depth in (2, 1):
-            if (unit_name := "/".join(parts[:depth])) in units and len(parts) > depth:
-                if _is_carried("/".join(parts[depth:]).partition("~")[0]):
-                    units[unit_name]["/".join(parts[depth:])] = one
-                break
-    changed = [
-        storage / name
-        for name, objects in units.items()
-        if _LISTED.get(storage / name) != objects and not _is_up_to_date(storage / name, objects)
-    ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(settle, changed))
-    _LISTED.update({storage / name: objects for name, objects in units.items()})
-    _FRESH.update(dict.fromkeys((storage / name for name in units), now))
-    for lease in (*storage.glob("*/*/lease"), *storage.glob("*/lease")):
-        if str(lease.parent.relative_to(storage)) not in units and lease.parts[len(storage.parts)] != ".aside":
-            _remove_deleted(lease.parent)
-    return [storage / name for name in units]
-
-
-def _is_up_to_date(unit: Path, listed: Mapping[str, Object]) -> bool:
-    """Whether a unit was last the same as what is listed now: then its files need not be looked at."""
-    state, there = _State.of(unit), _There(listed)
-    whole = "result.json" in there.files
-    tags = {name: one.tag for name, one in there.files.items() if whole or not name.startswith("checkpoints/")}
-    ends = {name: max(start + one.size for start, one in starts.items()) for name, starts in there.lines.items()}
-    known = {name: entry[0] for name, entry in state.files.items() if name in tags}
-    return tags == known and ends == {name: entry[0] for name, entry in state.lines.items()}
-
-
-def _remove_deleted(unit: Path) -> None:
-    """Remove a unit that was deleted on another machine, unless one here is just making it."""
-    place = place_of(unit)
-    assert place is not None
-    with locked(unit):
-        look(unit / "lease", within=0)
-        if not list((unit / "lease").glob("[0-9]*.json")) and not list(unit.glob("*/lease")):
-            _LISTED.pop(unit, None)
-            remove(unit)
 
 
 # -- the thread --------------------------------------------------------------------------------------------------------
@@ -550,28 +478,3 @@ class _Carrier:
 
 
 CARRIER = _Carrier()
-
-
-def catch_up(storage: Path) -> None:
-    """Bring here what has just ended on another machine, where several machines write to a storage."""
-    if storage in _FOLLOWED:
-        patiently(lambda: refresh(storage), f"so {shown(storage)} cannot be read: give the same command again")
-
-
-def keep_fetching(storage: Path) -> None:
-    """Bring here, from now on, what other machines write to a storage, in a thread."""
-    if place_of(storage) is None or storage in _FOLLOWED:
-        return
-    _FOLLOWED.add(storage)
-
-    def follow() -> None:
-        while True:
-            began = time.monotonic()
-            with suppress(OSError, StorageFailed):
-                refresh(storage)
-            time.sleep(max(PAUSE, 4 * (time.monotonic() - began)))
-
-    threading.Thread(target=follow, name=f"fetch {COPIES}", daemon=True).start()
-
-
-_FOLLOWED: set[Path] = set()

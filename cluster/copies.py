@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Mapping
@@ -287,11 +286,6 @@ def write(path: Path, content: bytes) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder of a copy that the bucket has no more."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _under(key: str, name: str) -> str:

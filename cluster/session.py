@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster import carrying, copies
+from cluster import copies, refreshing
 from cluster.copies import MARK
 from cluster.files import read_json
 from cluster.record import ROOT
@@ -90,7 +90,7 @@ def probe_storage(storage: Path) -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
         return
-    carrying.keep_fetching(storage)
+    refreshing.keep_fetching(storage)
     expected = read_json(storage / MARK)["id"]
     for node in nodes:
         placed = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)

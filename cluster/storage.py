@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cluster import carrying, copies
+from cluster import carrying, copies, refreshing
 from cluster.copies import MARK
 from cluster.files import Damaged, create, json_bytes, read_json, set_aside, write_json
 from cluster.holders import last_holder
@@ -41,7 +41,7 @@ def storage_from(option: Path | None) -> Path:
 @cache
 def _up_to_date(folder: Path) -> Path:
     try:
-        carrying.refresh(folder)
+        refreshing.refresh(folder)
     except OSError as error:
         raise InputError(f"the storage {copies.shown(folder)} cannot be read: {error.strerror}.") from error
     return folder

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from cluster import carrying
+from cluster import carrying, refreshing
 from cluster.courses import passed_by, saved_updates
 from cluster.directory import open_run, read_result
 from cluster.execution import do_first
@@ -208,7 +208,7 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
         any_device=placement.any_device,
         seconds_left=lambda: driver.seconds_left,
     )
-    carrying.catch_up(placement.storage)
+    refreshing.catch_up(placement.storage)
     for run in runs.values() if stops else ():
         if (step := run.result().stopped_early) is not None:
             driver.note_stopped(run.key, step)

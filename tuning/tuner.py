@@ -10,7 +10,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
-from cluster import carrying
+from cluster import refreshing
 from cluster.parcel import pack, unpack
 from cluster.session import quiet
 from genlib import InputError
@@ -81,7 +81,7 @@ def fit_trials(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()  # fmt: skip
-    carrying.catch_up(placement.storage)
+    refreshing.catch_up(placement.storage)
 
 
 def optuna_search(driver: Driver) -> Any:

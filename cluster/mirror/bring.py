@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster import carrying
+from cluster import refreshing
 from cluster.copies import MARK
 from cluster.files import Damaged, read_json
 from cluster.mirror import CURSOR, in_a_line, mirror_folder, tracking_uri
@@ -51,7 +51,7 @@ class Mirror:
             check: raises where another mirror does the work; asked before every folder.
         """
         self._check = check
-        carrying.refresh(self.storage)
+        refreshing.refresh(self.storage)
         read_json(self.storage / MARK)  # a storage that is not mounted is not an empty one
         self.error, self._failures = "", 0
         changed = self._drop_what_was_deleted()

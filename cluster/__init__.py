@@ -1,17 +1,22 @@
 """One run: where it is kept, how it is resumed, on how many workers it trains, what MLflow shows of it."""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cluster.directory import Result, read_result
+from cluster.storage import find_run, open_storage, run_folders
+
+if TYPE_CHECKING:
+    from cluster.execution import execute
+    from cluster.opening import open_run, open_study
+    from cluster.run import Run
+    from cluster.states import Origin
+    from cluster.workers import Workers
 
 # Ray and MLflow report on their users at every start, unless told otherwise: so they are, before anything imports them.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-from cluster.directory import Result, open_run, open_study, read_result
-from cluster.execution import execute
-from cluster.run import Run
-from cluster.states import Origin
-from cluster.storage import find_run, open_storage, run_folders
-from cluster.workers import Workers
 
 __all__ = [
     "Origin",
@@ -26,3 +31,19 @@ __all__ = [
     "read_result",
     "run_folders",
 ]
+
+LATER = {
+    "Origin": "cluster.states",
+    "Run": "cluster.run",
+    "Workers": "cluster.workers",
+    "execute": "cluster.execution",
+    "open_run": "cluster.opening",
+    "open_study": "cluster.opening",
+}
+"""What needs torch is imported when it is used: to list runs takes none of it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'cluster' has no attribute '{name}'")
+    return getattr(import_module(LATER[name]), name)

@@ -17,7 +17,8 @@ import genlib
 from cluster import copies
 from cluster.files import Damaged, read_json, storage_failures
 from cluster.journal import read_rows, read_segments
-from cluster.record import packages, rebuild, source_hash
+from cluster.project import packages, source_hash
+from cluster.record import rebuild
 from genlib import CheckpointError, InputError, Launch, Study
 from genlib.checkpoint import checkpoints, load_checkpoint
 from genlib.own import provenance

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from cluster.files import Damaged, append, numbers, replace, sealed, storage_failures, sync_file, unsealed
 from cluster.lease import Lease
-from genlib import History
 from genlib.durable import sync_folder
+from genlib.history import History
 
 
 class Segment(NamedTuple):

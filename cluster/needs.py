@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from cluster.directory import DRIVER, open_run
+from cluster.directory import DRIVER
 from cluster.lease import Fenced, Held, wait_for_lapse
+from cluster.opening import open_run
 from cluster.run import Run
 from genlib import Study
 from genlib.needs import lending

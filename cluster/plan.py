@@ -13,7 +13,8 @@ import psutil
 
 import genlib
 from cluster.courses import saved_updates
-from cluster.record import ROOT
+from cluster.project import ROOT
+from cluster.words import bytes_in_words, words
 from cluster.workers import Workers
 from genlib import InputError, Launch, Study
 from genlib.memory import memory_of
@@ -162,11 +163,6 @@ def _left_in_container(place: tuple[Path, str, str]) -> float:
         return float("inf")
 
 
-def bytes_in_words(amount: float) -> str:
-    """An amount of memory: `3.2 GiB`, `12 MiB`."""
-    return f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.0f} MiB"
-
-
 def probe(studies: Sequence[Study[Any]], launch: Launch | None = None) -> float:
     """Seconds to train all of these studies, estimated from a few updates of some of them."""
     rates: dict[tuple[Any, ...], float] = {}
@@ -211,10 +207,3 @@ def upload_bytes(root: Path = ROOT) -> int:
         folders[:] = [name for name in folders if not ignored.match_file(f"{inside / name}/")]
         total += sum((Path(folder) / name).stat().st_size for name in files if not ignored.match_file(inside / name))
     return total
-
-
-def words(seconds: float) -> str:
-    """A time span: `40 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3600:.1f} h"

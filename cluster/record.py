@@ -6,23 +6,19 @@ import hashlib
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import genlib
 from cluster.files import Damaged, read_json, set_aside, storage_failures, write_json
+from cluster.project import commit, packages, source_hash
 from cluster.secrets import scrubbed
 from genlib import STUDIES, InputError, Study
 from genlib.own import adopted, provenance
 from genlib.study import recorded_name
 
-ROOT = Path(genlib.__file__).parents[1]
-"""The project: what a Ray job uploads, what its processes import from."""
 FORMAT, READABLE = 2, (1, 2)
 """The run directory's format, raised when an older genlib could no longer read what a newer one writes; and the formats
 that this one reads. In format 1 a study was named by the place of its file."""
@@ -124,42 +120,6 @@ def note_changed_file(described: dict[str, Any], study: Study[Any], path: Path, 
         f"{name}'s file {text} since {path} began ({then.get('place')}, {then.get('source')}; now "
         f"{own.place}, {own.source}): its numbers are the old one's; raise the study's `version`, or give --fresh."
     )
-
-
-@cache
-def source_hash() -> str:
-    """The hash of genlib's own source: names the code where no version control does (in a Ray job, in an image)."""
-    root = Path(genlib.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@cache
-def commit() -> str | None:
-    """The git commit of this checkout, with a plus sign where files differ from it; None outside of one."""
-    if not (ROOT / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-@cache
-def packages() -> dict[str, str]:
-    """Versions of the packages that compute."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {"genlib": genlib.__version__}
-    for name in ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "ray", "mlflow"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def digests(study: Study[Any]) -> dict[str, dict[str, Any]]:

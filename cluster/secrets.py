@@ -11,10 +11,13 @@ import sys
 import traceback
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import unquote
 
-from genlib import InputError, Study
+from genlib import InputError
+
+if TYPE_CHECKING:
+    from genlib import Study
 
 SECRET = re.compile(r"passw|_pwd$|_pass$|token$|secret|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 """Names of settings whose values are secrets."""

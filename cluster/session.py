@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster import copies, refreshing
 from cluster.copies import MARK
 from cluster.files import read_json
-from cluster.record import ROOT
+from cluster.project import ROOT
 from genlib import InputError
 
 

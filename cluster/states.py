@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import genlib
 from cluster import carrying
 from cluster.courses import furthest_state, last_due
-from cluster.directory import open_study
 from cluster.files import set_aside, storage_failures
 from cluster.journal import copy_rows, is_damaged, read_history, read_rows, read_segments
 from cluster.lease import Lease
+from cluster.opening import open_study
 from genlib import CheckpointError, InputError, Launch, Progress, Study
 from genlib.checkpoint import checkpoints, is_whole, load_checkpoint, save_checkpoint
 

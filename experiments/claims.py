@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from rich.console import Console
 from rich.table import Table
 
-from cluster.directory import open_run
 from cluster.execution import execute
+from cluster.opening import open_run
 from cluster.run import Run
 from cluster.workers import Workers
 from experiments.command.arguments import POSITIONAL, read

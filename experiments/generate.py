@@ -12,7 +12,7 @@ from typing import Annotated
 
 import torch
 
-from cluster.directory import open_run
+from cluster.opening import open_run
 from cluster.storage import find_run, storage_from
 from experiments.command.arguments import POSITIONAL, read
 from experiments.command.exits import exit_with_a_sentence

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import genlib
 from cluster.copies import MARK
 from cluster.holders import newest_epoch
 from cluster.mirror import (
@@ -25,13 +26,13 @@ from cluster.mirror import (
     wait_until_shown,
 )
 from cluster.mirror.process import mirror_for_ever
-from cluster.plan import words
 from cluster.secrets import scrub_streams
 from cluster.storage import open_storage, run_folders, storage_from
+from cluster.words import words
 from experiments.command.arguments import read
 from experiments.command.exits import exit_with_a_sentence
 from experiments.command.watching import every_second
-from genlib import InputError, find_study
+from genlib import InputError
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Options:
 def main(options: Options) -> None:
     """Start the mirror if it is not running, and wait until everything is shown."""
     for place in options.own:
-        find_study(place)
+        genlib.find_study(place)
     storage = storage_from(options.storage)
     if options.stay:
         open_storage(storage)

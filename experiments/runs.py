@@ -12,24 +12,25 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster import copies
-from cluster.directory import open_run, open_study, read_result, read_results, refuse_written
+from cluster.directory import read_result, read_results, refuse_written
 from cluster.files import Damaged, read_json, storage_failures
 from cluster.journal import last_row
-from cluster.plan import bytes_in_words
-from cluster.run import Run
-from cluster.states import Origin
 from cluster.storage import find_run, run_folders, set_asides, storage_from
 from cluster.sweep_record import in_words, read_sweep
+from cluster.words import bytes_in_words
 from experiments.command.arguments import POSITIONAL, read_command
-from experiments.command.console import nearest_preset
 from experiments.command.exits import exit_with_a_sentence
-from genlib import InputError, Study
+from genlib import InputError
+
+if TYPE_CHECKING:
+    from cluster.run import Run
+    from genlib import Study
 
 SHOWN = ("nll", "c2st", "sliced_wasserstein", "psnr", "nats_per_char", "test/loss", "validation/loss", "loss")
 """Metrics that a line of the list has room for, the most telling first."""
@@ -115,6 +116,9 @@ def setting_of(path: Path) -> str:
         return in_words(tried.fields | {"seed": tried.seed})
     except (FileNotFoundError, Damaged, StopIteration):
         pass  # of no sweep, or of one that cannot be read
+    from cluster.opening import open_study
+    from experiments.command.console import nearest_preset
+
     try:
         preset, fields = nearest_preset(open_study(path))
     except InputError:
@@ -203,6 +207,8 @@ def diff(command: Diff, console: Console) -> None:
 
 def draw(command: Draw, console: Console) -> None:
     """Draw what is not drawn yet, and say where it is."""
+    from cluster.opening import open_run
+
     storage = storage_from(command.storage)
     for path in [find_run(named, storage) for named in command.runs]:
         trained = open_run(path)
@@ -214,6 +220,9 @@ def draw(command: Draw, console: Console) -> None:
 
 def run_at(path: Path, study: Study[Any]) -> Run:
     """The run of a directory."""
+    from cluster.run import Run
+    from cluster.states import Origin
+
     known = described(path).get("origin")
     origin = Origin(Path(known["path"]), known["key"], known["step"]) if known else None
     run = Run(study, path.parents[1], sweep=path.parent.name, origin=origin)

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from cluster.directory import open_run
-from cluster.plan import bytes_in_words, memory_left
+from cluster.opening import open_run
+from cluster.plan import memory_left
 from cluster.storage import find_run, storage_from
+from cluster.words import bytes_in_words
 from experiments.command.arguments import HELP, POSITIONAL, given_fields, options_of, read_some, show_help
 from experiments.command.exits import exit_with_a_sentence
 from genlib import ImageDiffusion, InputError, Study, find_study

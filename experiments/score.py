@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cluster.directory import open_run
+from cluster.opening import open_run
 from cluster.storage import find_run, storage_from
 from experiments.command.arguments import POSITIONAL, read
 from experiments.command.exits import exit_with_a_sentence

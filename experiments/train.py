@@ -12,10 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from cluster.directory import Result, open_study
+from cluster.directory import Result
 from cluster.execution import execute
 from cluster.files import RunFailed
 from cluster.needs import needs_of, train_needs
+from cluster.opening import open_study
 from cluster.plan import Plan, probe, refuse_too_large
 from cluster.run import Run, start_anew
 from cluster.states import Origin

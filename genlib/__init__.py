@@ -6,80 +6,22 @@ Example:
     ...     last = progress.step
     >>> last
     20
+
+Torch is imported at the first use of a name: who only handles errors or reads files goes without.
 """
 
-from genlib.catalogue import CATALOGUE, STUDIES, Entry, Views, views_of
-from genlib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from genlib.claims import Claim, Finding, weigh
-from genlib.drawing import Drawing, Film
-from genlib.draws import Draws
-from genlib.errors import CheckpointDamaged, CheckpointError, Diverged, InputError
-from genlib.fitting import fit
-from genlib.history import History
-from genlib.needs import needed
-from genlib.own import find_study
-from genlib.state import State
-from genlib.studies.autoencoders.continuous import ContinuousVAE
-from genlib.studies.autoencoders.discrete import DiscreteVAE
-from genlib.studies.autoencoders.joint import JointVAE
-from genlib.studies.colour_transfer.study import ColourTransfer
-from genlib.studies.coupling_flow.study import CouplingFlow
-from genlib.studies.digit_judge.study import DigitJudge
-from genlib.studies.flow_matching.study import FlowMatching
-from genlib.studies.image_diffusion.study import ImageDiffusion
-from genlib.studies.point_diffusion.study import PointDiffusion
-from genlib.studies.spiral_diffusion.study import SpiralDiffusion
-from genlib.studies.tiny_gpt.study import TinyGPT
-from genlib.studies.vicreg.study import VICReg
-from genlib.study import Data, Evaluation, Loss, Study, setting
-from genlib.trained import Trained
-from genlib.training import Launch, Progress, start, train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genlib.face import *  # noqa: F403
 
 __version__ = "0.8.0"
-__all__ = [
-    "CATALOGUE",
-    "STUDIES",
-    "CheckpointDamaged",
-    "CheckpointError",
-    "Claim",
-    "ColourTransfer",
-    "ContinuousVAE",
-    "CouplingFlow",
-    "Data",
-    "DigitJudge",
-    "DiscreteVAE",
-    "Diverged",
-    "Drawing",
-    "Draws",
-    "Entry",
-    "Evaluation",
-    "Film",
-    "Finding",
-    "FlowMatching",
-    "History",
-    "ImageDiffusion",
-    "InputError",
-    "JointVAE",
-    "Launch",
-    "Loss",
-    "PointDiffusion",
-    "Progress",
-    "SpiralDiffusion",
-    "State",
-    "Study",
-    "TinyGPT",
-    "Trained",
-    "VICReg",
-    "Views",
-    "checkpoints",
-    "find_study",
-    "fit",
-    "load_checkpoint",
-    "needed",
-    "save_checkpoint",
-    "setting",
-    "start",
-    "train",
-    "views_of",
-    "weigh",
-]
+
+
+def __getattr__(name: str) -> Any:
+    for place in ("genlib.errors", "genlib.face"):  # the second brings torch
+        module = import_module(place)
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"module 'genlib' has no attribute '{name}'")

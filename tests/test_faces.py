@@ -29,7 +29,21 @@ def test_the_face_is_what_was_promised(layer):
     assert all(hasattr(module, name) for name in module.__all__)
 
 
-def test_reading_runs_needs_neither_ray_nor_mlflow():
-    code = "import sys; from cluster import open_run; print([n for n in ('ray', 'mlflow') if n in sys.modules])"
+@pytest.mark.parametrize("layer", FACES)
+def test_what_a_layer_does_not_offer_is_no_attribute_of_it(layer):
+    with pytest.raises(AttributeError, match=f"'{layer}' has no attribute 'nonsense'"):
+        __import__(layer).nonsense
+
+
+@pytest.mark.parametrize(
+    ("code", "without"),
+    [
+        ("from cluster import open_run; open_run", {"ray", "mlflow"}),
+        ("import genlib; genlib.InputError; genlib.CheckpointDamaged; genlib.__version__", {"torch"}),
+        ("from cluster import read_result, find_run, run_folders", {"torch", "ray", "mlflow"}),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(code, without):
+    code = f"import sys; {code}; print(sorted({without} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

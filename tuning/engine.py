@@ -14,9 +14,10 @@ import ray
 
 from cluster import carrying, refreshing
 from cluster.courses import passed_by, saved_updates
-from cluster.directory import open_run, read_result
+from cluster.directory import read_result
 from cluster.execution import do_first
 from cluster.needs import lending_from, needs_of, train_needs
+from cluster.opening import open_run
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import Plan
 from cluster.run import Run

@@ -28,10 +28,9 @@ from typing import Any
 from cluster import carrying, copies
 from cluster.files import Damaged, read_json
 from cluster.lease import is_alive
-from cluster.record import ROOT
+from cluster.project import ROOT
 from cluster.secrets import holds_secret, scrubbed
 from genlib import InputError
-from genlib.own import adopted, provenance
 
 FOLDER, CURSOR, WAITING = ".mirror", "shown.json", "waiting"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -156,6 +155,8 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     """
     if tracking_uri(storage) == NOWHERE:
         return
+    from genlib.own import adopted, provenance
+
     folder = mirror_folder(storage)
     origins = [provenance(kind) for kind in adopted().values()]
     own = [one.place for one in origins if one and one.place]

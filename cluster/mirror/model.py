@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from cluster.directory import open_run
 from cluster.mirror.serving import add_pyfunc
 from cluster.mirror.store import Store
-from cluster.record import packages
+from cluster.opening import open_run
+from cluster.project import packages
 from genlib import InputError
 
 

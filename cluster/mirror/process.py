@@ -14,7 +14,7 @@ from cluster.files import StorageFailed, write_json
 from cluster.lease import Fenced, Held, Lease, is_alive
 from cluster.mirror import CURSOR, WAITING, in_a_line, mirror_folder, state_of
 from cluster.storage import open_storage, run_folders, sweep_folders
-from genlib import InputError, find_study
+from genlib import InputError
 
 LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
 """Seconds between looks; how long it stays when all is shown; the longest pause while MLflow does not answer; and how
@@ -125,6 +125,8 @@ def _asked(storage: Path) -> int:
 
 def _is_found(place: str) -> bool:
     """Whether an own study is where it was said to be; its runs are shown without it too, but for the model."""
+    from genlib import find_study
+
     try:
         find_study(place)
     except InputError as error:

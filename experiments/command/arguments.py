@@ -23,11 +23,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from experiments.command.fields import field_docs
-from genlib import InputError, Study
+from genlib import InputError
 from genlib.settings import allowed, coerce, setting_type
+
+if TYPE_CHECKING:
+    from genlib import Study
 
 T = TypeVar("T")
 POSITIONAL = "positional"
@@ -45,7 +48,7 @@ class Called:
 
 @dataclass(frozen=True)
 class Option:
-    """One option: a field of a dataclass, or of a study."""
+    """One option: a field of a dataclass."""
 
     owner: type
     field: str
@@ -68,18 +71,13 @@ class Option:
     @property
     def allowed(self) -> str:
         """What it takes, in words."""
-        if issubclass(self.owner, Study):
-            return allowed(self.owner, self.field)
-        kind = get_args(self.hint)[0] if self.is_list else self.hint
+        kind = self._kind
         words = "one of " + ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else WORDS[kind]
         return f"a list, each {words}" if self.is_list else words
 
     def read(self, texts: Sequence[str]) -> Any:
         """The value that was given, in the field's own type."""
-        kind = get_args(self.hint)[0] if self.is_list else self.hint
-        values = [_value(kind, text) for text in texts]
-        if issubclass(self.owner, Study):
-            return coerce(self.owner, self.field, tuple(values) if self.is_list else values[0])
+        kind, values = self._kind, self._values(texts)
         for text, value in zip(texts, values, strict=True):
             wrong = (
                 str(value) not in map(str, get_args(kind))
@@ -89,6 +87,43 @@ class Option:
             if wrong:
                 raise InputError(f"{self.shown}: got {text!r}; allowed is {self.allowed}.")
         return tuple(values) if self.is_list else values[0]
+
+    @property
+    def shown_default(self) -> str:
+        """What it takes, and what it is unless it is given."""
+        if self.default is MISSING:
+            return self.allowed
+        if self.hint is bool:
+            return "on; --no-… turns it off" if self.default else ""
+        return self._with_default()
+
+    def _with_default(self) -> str:
+        value = " ".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
+        return self.allowed + (f" [{value}]" if value not in (None, "") else "")
+
+    @property
+    def _kind(self) -> Any:
+        """The type of one value."""
+        return get_args(self.hint)[0] if self.is_list else self.hint
+
+    def _values(self, texts: Sequence[str]) -> list[Any]:
+        return [_value(self._kind, text) for text in texts]
+
+
+class FieldOption(Option):
+    """One option: a field of a study."""
+
+    @property
+    def allowed(self) -> str:
+        return allowed(self.owner, self.field)
+
+    @property
+    def shown_default(self) -> str:
+        return self._with_default()
+
+    def read(self, texts: Sequence[str]) -> Any:
+        values = self._values(texts)
+        return coerce(self.owner, self.field, tuple(values) if self.is_list else values[0])
 
 
 def read(kind: type[T], words: Sequence[str] | None = None, *, about: str | None, program: str = "") -> T:
@@ -173,7 +208,7 @@ def fields_of(study: Study[Any]) -> dict[str, Option]:
     kind = type(study)
     docs = field_docs(kind)
     return {
-        name.replace("_", "-"): Option(
+        name.replace("_", "-"): FieldOption(
             kind, name, name.replace("_", "-"), setting_type(kind, name), value, docs.get(name, "")
         )
         for name, value in study.fields().items()
@@ -238,19 +273,10 @@ def show_help(groups: Iterable[tuple[str, Mapping[str, Option]]], about: str | N
     for title, options in groups:
         print(f"\n{title}:")
         for option in options.values():
-            print(f"  {option.shown:<26}{_shown_default(option)}")
+            print(f"  {option.shown:<26}{option.shown_default}")
             print(textwrap.fill(option.meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
     print(f"\n  {HELP[1]:<26}Show this.")
     raise SystemExit(0)
-
-
-def _shown_default(option: Option) -> str:
-    if option.default is MISSING:
-        return f"{option.allowed}"
-    if option.hint is bool and not issubclass(option.owner, Study):
-        return "" if option.default is False else "on; --no-… turns it off"
-    value = " ".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
-    return option.allowed + (f" [{value}]" if value not in (None, "") else "")
 
 
 def _value(kind: Any, text: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from cluster.files import RunFailed, Stopped
 from cluster.lease import Fenced
 from cluster.secrets import scrubbed, scrubbed_traceback
-from experiments.command.watching import Line
+from experiments.command.line import Line
 from genlib import Diverged, InputError
 from genlib.data.files import listening
 

@@ -7,10 +7,12 @@ import inspect
 import textwrap
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genlib import Study
 from genlib.settings import allowed, is_evaluation
+
+if TYPE_CHECKING:
+    from genlib import Study
 
 
 class Described(NamedTuple):

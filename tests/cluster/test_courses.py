@@ -7,9 +7,9 @@ import pytest
 from support.variants import every_tiny
 
 from cluster.courses import COURSES, passed_by, saved_updates
-from cluster.directory import open_run
 from cluster.files import read_json, write_json
 from cluster.journal import read_rows, read_segments
+from cluster.opening import open_run
 from cluster.run import Run
 from genlib import PointDiffusion, Study, VICReg, start, train
 from genlib.checkpoint import TENSORS, checkpoints

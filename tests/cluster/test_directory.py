@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.directory import open_run, open_study, read_result
+from cluster.directory import read_result
 from cluster.evaluations import SPEED
 from cluster.files import read_json, write_json
+from cluster.opening import open_run, open_study
 from cluster.run import Run
 from genlib import InputError, PointDiffusion, fit
 

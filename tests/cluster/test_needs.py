@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from cluster import Run, directory, execute, open_run, read_result
+from cluster import Run, execute, open_run, opening, read_result
 from cluster.evaluations import evaluation_key
 from cluster.files import read_json, write_json
 from cluster.mirror import tracking_uri
@@ -130,7 +130,7 @@ def test_who_opens_a_run_measures_with_the_judge_of_its_storage(tmp_path, monkey
     small_judge(monkeypatch)
     run = Run(TINY, tmp_path)
     (metrics,) = execute(run)
-    monkeypatch.setattr(directory, "kept", nobody)
+    monkeypatch.setattr(opening, "kept", nobody)
     monkeypatch.setattr(needs, "kept", nobody)
     again = open_run(run.path).evaluation.metrics
     assert again == {name: metrics[name] for name in again}

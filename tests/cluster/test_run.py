@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.directory import open_run, read_result
+from cluster.directory import read_result
 from cluster.files import Stopped, read_json, sealed, unsealed, write_json
 from cluster.journal import read_rows
 from cluster.lease import LOOK, Fenced, Lease, ask_to_stop
+from cluster.opening import open_run
 from cluster.run import Run, start_anew
 from cluster.states import Origin
 from cluster.storage import open_storage, run_folders

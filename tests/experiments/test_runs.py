@@ -1,5 +1,7 @@
 """`runs.py`: what is in a storage."""
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -17,6 +19,35 @@ def listed(storage, capsys):
 
     main(["list", "--storage", str(storage)])
     return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("words", [["runs.py", "--help"], ["runs.py", "list", "--help"], ["mirror.py", "--help"]])
+def test_options_are_told_without_torch(words):
+    script, *rest = words
+    code = (
+        f"import atexit, runpy, sys; sys.argv = {[script, *rest]}\n"
+        "atexit.register(lambda: sys.stderr.write(str({'torch', 'ray', 'mlflow'} & set(sys.modules))))\n"
+        f"runpy.run_path('experiments/{script}', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()"
+    assert "--storage" in done.stdout or "COMMAND --help" in done.stdout
+
+
+def test_the_runs_of_a_sweep_are_listed_without_torch(tmp_path):
+    run = Run(PointDiffusion.preset("tiny"), tmp_path, sweep="seeds")
+    run.execute(evaluation=False)
+    record = SweepRecord(
+        name="seeds", study="point-diffusion", space={}, metric="nll", began=0.0, settings=[Tried({}, 0, run.key)]
+    )
+    write_sweep(tmp_path / "seeds", record)
+    code = (
+        "import sys; from experiments.runs import main\n"
+        f"main(['list', '--storage', {str(tmp_path)!r}]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "seed 0" in done.stdout
+    assert done.stdout.endswith("False\n")
 
 
 def test_the_list_shows_settings_and_early_ends_and_a_difference_the_origin(tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from support.scripts import run_script
 
-from cluster.directory import open_run
+from cluster.opening import open_run
 from cluster.run import Run
 from genlib import ColourTransfer, ImageDiffusion, InputError, PointDiffusion, TinyGPT, VICReg
 

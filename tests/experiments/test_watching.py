@@ -8,7 +8,7 @@ from cluster.journal import Journal
 from cluster.lease import Lease
 from cluster.run import Run
 from cluster.storage import open_storage
-from experiments.command import watching
+from experiments.command import line
 from experiments.command.watching import Pace, every_second, watching_many, watching_run
 from genlib import PointDiffusion
 
@@ -36,7 +36,7 @@ class Said:
 @pytest.fixture
 def said(monkeypatch, capsys):
     """What is written, where a line may follow the last one at once."""
-    monkeypatch.setattr(watching, "SELDOM", 0.0)
+    monkeypatch.setattr(line, "SELDOM", 0.0)
     return Said(capsys)
 
 

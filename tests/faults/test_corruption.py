@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from support.evidence import assert_same_run, dice, faults, replay
 
-from cluster.directory import open_run
 from cluster.files import read_json
+from cluster.opening import open_run
 from cluster.run import Run
 from genlib import PointDiffusion
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from ray import tune
 
-from cluster.directory import open_run
 from cluster.files import read_json
 from cluster.lease import Fenced, Lease
+from cluster.opening import open_run
 from cluster.run import Run
 from cluster.storage import open_storage
 from genlib import InputError, PointDiffusion

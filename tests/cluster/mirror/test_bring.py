@@ -87,7 +87,7 @@ def test_the_model_can_be_loaded_and_used(run):
     import mlflow
     import torch
 
-    from cluster.directory import open_run
+    from cluster.opening import open_run
 
     mirror = mirrored(run.storage)
     (entry,) = mirror.cursor.runs.values()
@@ -103,7 +103,7 @@ def test_the_loaded_model_scores_and_samples(run):
     import torch
     from pandas import DataFrame
 
-    from cluster.directory import open_run
+    from cluster.opening import open_run
 
     mirror = mirrored(run.storage)
     (entry,) = mirror.cursor.runs.values()

@@ -31,9 +31,11 @@ def ray_session(
 
     Arguments:
         meanwhile: done in this thread while Ray starts in another.
+
+    A session that ends takes a second. It does so in the background; the next one, and the process's end, wait for it.
     """
     quiet()
-    if ray.is_initialized():
+    if _is_open():
         meanwhile()
         yield
         return
@@ -48,7 +50,7 @@ def ray_session(
             failed.append(error)
             there.set()
 
-    holder = threading.Thread(target=hold, name="Ray's session", daemon=True)
+    holder = threading.Thread(target=hold, name="Ray's session")
     holder.start()
     try:
         meanwhile()
@@ -57,9 +59,19 @@ def ray_session(
             raise failed[0]
         yield
     finally:
-        there.wait()
         over.set()
-        holder.join()
+        _ending.append(holder)
+
+
+_ending: list[threading.Thread] = []
+"""Threads whose sessions are about to end."""
+
+
+def _is_open() -> bool:
+    """Whether this process has a session that somebody holds."""
+    while _ending:
+        _ending.pop().join()
+    return ray.is_initialized()
 
 
 @contextmanager
@@ -132,7 +144,7 @@ def resources() -> dict[str, float]:
 
 def available(cpus: int | None = None) -> dict[str, float]:
     """CPUs and GPUs of the cluster that a session would use; an embedded one need not be started to know."""
-    if ray.is_initialized():
+    if _is_open():
         return resources()
     if "RAY_ADDRESS" in os.environ:
         with ray_session():

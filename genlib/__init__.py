@@ -13,6 +13,8 @@ Torch is imported at the first use of a name: who only handles errors or reads f
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genlib.collector import importing
+
 if TYPE_CHECKING:
     from genlib.face import *  # noqa: F403
 
@@ -21,7 +23,8 @@ __version__ = "0.8.0"
 
 def __getattr__(name: str) -> Any:
     for place in ("genlib.errors", "genlib.face"):  # the second brings torch
-        module = import_module(place)
+        with importing():
+            module = import_module(place)
         if hasattr(module, name):
             return getattr(module, name)
     raise AttributeError(f"module 'genlib' has no attribute '{name}'")

@@ -95,30 +95,29 @@ def refuse_unknown(cls: type, names: Iterable[str]) -> None:
 
 def coerce(cls: type, name: str, value: Any) -> Any:
     """The value as the field's own type, or one sentence that says why not."""
-    refusal = InputError(f"{cls.__name__}.{name}: got {value!r}; allowed is {allowed(cls, name)}.")
     hint = _hints(cls)[name]
-    if get_origin(hint) is Literal:
-        members = [member for member in get_args(hint) if isinstance(value, type(member)) and value == member]
-        if not members:
-            raise refusal
-        return members[0]
-    if get_origin(hint) is tuple:
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise refusal
-        values = tuple(_scalar(get_args(hint)[0], item) for item in value)
-    else:
+    kind = get_origin(hint)
+    if kind is Literal:
+        values = tuple(member for member in get_args(hint) if isinstance(value, type(member)) and value == member)[:1]
+    elif kind is not tuple:
         values = (_scalar(hint, value),)
+    elif isinstance(value, str) or not isinstance(value, Iterable):
+        values = (None,)
+    else:
+        values = tuple(_scalar(get_args(hint)[0], item) for item in value)
     metadata = cls.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
-    if any(item is None or not _within(item, metadata) for item in values):
-        raise refusal
-    return values if get_origin(hint) is tuple else values[0]
+    fits = all(item is not None and (kind is Literal or _within(item, metadata)) for item in values)
+    if not fits or (kind is not tuple and not values):
+        raise InputError(f"{cls.__name__}.{name}: got {value!r}; allowed is {allowed(cls, name)}.")
+    return values if kind is tuple else values[0]
 
 
 def _hints(cls: type) -> dict[str, Any]:
     """The types of the fields, kept on the class: sent to another process, it leaves its module's names behind."""
     if TYPES not in cls.__dict__:
         setattr(cls, TYPES, get_type_hints(cls))
-    return dict(cls.__dict__[TYPES])
+    known: dict[str, Any] = cls.__dict__[TYPES]
+    return known
 
 
 def _scalar(kind: type, value: Any) -> Any:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tuning.sweep import Placement, Sweep, Swept, plan
+from genlib.collector import importing
+
+with importing():
+    from tuning.sweep import Placement, Sweep, Swept, plan
 
 if TYPE_CHECKING:
     from tuning.engine import run_sweep

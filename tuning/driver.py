@@ -44,6 +44,7 @@ class Driver:
         self.doing = ""
         """What the driver does beside training, in words."""
         self._folder: SweepFolder | None = None
+        self._studies: dict[str, Study[Any]] = {}
         self._began = time.monotonic()
 
     @property
@@ -115,7 +116,8 @@ class Driver:
 
     def run(self, setting: Setting, seed: int) -> Run:
         """The run of a setting and a seed."""
-        study = self.sweep.with_setting(setting, seed)
+        known = f"{setting}, {seed}"
+        study = self._studies.get(known) or self._studies.setdefault(known, self.sweep.with_setting(setting, seed))
         return Run(study, self.placement.storage, sweep=self.sweep.slug, drivers=self.drivers, taking_over=True)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -53,27 +53,45 @@ def run_sweep(
     open_storage(placement.storage)
     driver = Driver(sweep, placement)
     driver.doing = "starting Ray"
-    with (
-        driver.holding(),
-        watch(driver) if watch else nullcontext(),
-        ray_session(placement.cpus, verbose=placement.verbose, meanwhile=partial(_prepare, driver)),
-        on_stop(driver.settle),  # after Ray, which sets a handler of its own
-    ):
+    with driver.holding(), watch(driver) if watch else nullcontext(), ExitStack() as session:
+        if _is_over(driver):
+            return driver.swept()
+        preparing = partial(_prepare, driver)
+        session.enter_context(ray_session(placement.cpus, verbose=placement.verbose, meanwhile=preparing))
+        session.enter_context(on_stop(driver.settle))  # after Ray, which sets a handler of its own
         probe_storage(placement.storage)
         driver.doing = ""
         _search(driver)
-        if sweep.seeds[1:] and not _at_one_go(sweep):
-            _confirm(driver)
+        _tune_settings(driver, _confirmed(driver), stopping=False)
         _draw(driver)
         return driver.swept()
 
 
 def _prepare(driver: Driver) -> None:
-    """What can be done while Ray starts: import what needs Tune, which takes more than a second, and time packs."""
-    import_module("tuning.tuner")
+    """What can be done while Ray starts: time packs, and import Tune for what is not packed, which takes a second."""
+    packed = 0
+    studies = [driver.sweep.with_setting(*pair) for pair in _first(driver.sweep)]
     if _may_pack(driver, stopping=True):
-        studies = [driver.sweep.with_setting(*pair) for pair in _first(driver.sweep)]
-        packing_of(_untrained(driver, studies), 1, device=driver.placement.device)
+        packed = sum(map(len, packing_of(_untrained(driver, studies), 1, device=driver.placement.device).packs))
+    if packed < max(1, len(studies)):
+        _import_tune()
+
+
+def _import_tune() -> None:
+    import_module("tuning.tuner")
+
+
+def _is_over(driver: Driver) -> bool:
+    """Whether all that the sweep asks for is there, so that nothing needs Ray."""
+    sweep = driver.sweep
+    if sweep.search == "optuna" or driver.seconds_left == 0:
+        return False
+
+    def is_done(pairs: Sequence[tuple[Setting, int]]) -> bool:
+        driver.add(*pairs)
+        return all(_is_done(driver, *pair) for pair in pairs)
+
+    return is_done(_first(sweep)) and is_done(_confirmed(driver)) and not _undrawn(driver)
 
 
 def _search(driver: Driver) -> None:
@@ -96,9 +114,11 @@ def _at_one_go(sweep: Sweep) -> bool:
     return sweep.search != "optuna" and sweep.stopping == "none" and not sweep.confirm
 
 
-def _confirm(driver: Driver) -> None:
-    """Run the best settings under the other seeds."""
+def _confirmed(driver: Driver) -> list[tuple[Setting, int]]:
+    """The best settings of those that ran, each under the other seeds."""
     sweep = driver.sweep
+    if not sweep.seeds[1:] or _at_one_go(sweep):
+        return []
     settings = [
         setting
         for key, (setting, seed) in driver.tried.items()
@@ -108,24 +128,30 @@ def _confirm(driver: Driver) -> None:
         varied = [name for name in sweep.space if name not in sweep.looks[0]]
         best = [{name: row.fields[name] for name in varied} for row in driver.swept().rows]
         settings = [setting for n, setting in enumerate(best) if setting not in best[:n]][: sweep.confirm]
-    if settings:
-        pairs = [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
-        _tune_settings(driver, pairs, stopping=False)
+    return [(setting, seed) for seed in sweep.seeds[1:] for setting in settings]
+
+
+def _undrawn(driver: Driver) -> list[list[Study[Any]]]:
+    """The best settings under the first seed whose figures are not there, those of one run together; the others wait
+    until somebody asks.
+    """
+    if not driver.sweep.evaluates or driver.seconds_left == 0 or not driver.placement.figures:
+        return []
+    looks: dict[str, list[Study[Any]]] = {}
+    for row in driver.swept().rows[: driver.placement.figures]:
+        if driver.sweep.seeds[0] in row.metrics:
+            looks.setdefault(row.study.key(), []).append(row.study)
+    runs = {key: Run(studies[0], driver.placement.storage, sweep=driver.sweep.slug) for key, studies in looks.items()}
+    return [studies for key, studies in looks.items() if runs[key].known(studies, figures=True) is None]
 
 
 def _draw(driver: Driver) -> None:
-    """Draw the best settings under the first seed; the others wait until somebody asks."""
-    if not driver.sweep.evaluates or driver.seconds_left == 0:
-        return
-    best = driver.swept().rows[: driver.placement.figures]
-    looks: dict[str, list[Study[Any]]] = {}
-    for row in best:
-        if driver.sweep.seeds[0] in row.metrics:
-            looks.setdefault(row.study.key(), []).append(row.study)
-    driver.doing = f"drawing the best {len(best)}"
+    """Draw the best settings."""
+    looks = _undrawn(driver)
+    driver.doing = "drawing the best"
     place = (driver.placement.storage, driver.sweep.slug, driver.drivers)
     needs = {"num_cpus": driver.placement.workers.cpus}
-    drawn = [_drawn.options(**needs).remote(pack((studies, *place))) for studies in looks.values()]
+    drawn = [_drawn.options(**needs).remote(pack((studies, *place))) for studies in looks]
     for task in drawn:
         try:
             text = ray.get(task)
@@ -158,6 +184,8 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
     """Run these settings, each under its seed, in this order; but shorter runs before the longer ones that pass
     through them.
     """
+    if not pairs:
+        return
     driver.add(*pairs)
     studies = {number: driver.sweep.with_setting(*pair) for number, pair in enumerate(pairs)}
     if saved_updates(studies.values()):
@@ -177,11 +205,12 @@ def _tune_settings(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping
 
 def _try(driver: Driver, pairs: list[tuple[Setting, int]], *, stopping: bool) -> None:
     """Have Tune run these settings, a trial each."""
+    if not pairs:
+        return
     from tuning.tuner import fit_trials
 
     numbered = {str(number): pair for number, pair in enumerate(pairs)}
-    if numbered:
-        fit_trials(driver, numbered, _at_once(driver, len(pairs)), stopping=stopping)
+    fit_trials(driver, numbered, _at_once(driver, len(pairs)), stopping=stopping)
 
 
 def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) -> set[str]:
@@ -208,6 +237,7 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
         gpus=placement.workers.gpus,
         any_device=placement.any_device,
         seconds_left=lambda: driver.seconds_left,
+        meanwhile=_import_tune if sweep.evaluates else lambda: None,
     )
     refreshing.catch_up(placement.storage)
     for run in runs.values() if stops else ():

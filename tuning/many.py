@@ -88,15 +88,21 @@ def run_many(
         if gathered:
             gathered.settle(name)
 
+    packed = packs and workers.most == 1 and not workers.gpus
+
+    def prepare() -> None:
+        if packed:  # times them
+            _with_packs(_tasks(runs, work, storage, evaluated=evaluated), 1)
+
     with (
-        ray_session(cpus),
+        ray_session(cpus, meanwhile=prepare),
         on_stop(settle),
         _driving(storage, number) as driver,
     ):
         probe_storage(storage)
         at_once = Plan(len(distinct), 1, workers, available(cpus), 0.0).at_once
         waiting, stopped = _tasks(runs, work, storage, evaluated=evaluated), list[Task]()
-        if packs and workers.most == 1 and not workers.gpus:
+        if packed:
             waiting = _with_packs(waiting, at_once)
         while waiting or running:
             unfinished = {task.path for task in (*waiting, *running.values(), *stopped)}

@@ -46,7 +46,7 @@ WORTH = 1.3
 """How many times faster a pack has to be."""
 ALIKE, SLOWER = 1.1, 1.3
 """How many times as long as the fastest a size may take to be as good, and to be the last one tried."""
-PROBE = 0.2
+PROBE = 0.1
 """Seconds that a size is timed."""
 PATIENCE = 30.0
 """Seconds that members have to keep what they have when the time is over."""
@@ -245,6 +245,7 @@ def train_packs(
     gpus: float = 0,
     any_device: bool = False,
     seconds_left: Callable[[], float | None] = lambda: None,
+    meanwhile: Callable[[], Any] = lambda: None,
 ) -> set[str]:
     """Train every pack; what befalls a member is in its directory. Returns the keys of those that diverged.
 
@@ -253,6 +254,7 @@ def train_packs(
         halving: who ends early, if anybody.
         driver: the lease that the tasks end with.
         seconds_left: asked now and then; at 0 members are asked to stop, and no pack begins any more.
+        meanwhile: done once, while packs train.
     """
     diverged: set[str] = set()
     say_where_tight(packing)
@@ -267,6 +269,8 @@ def train_packs(
                 running[task] = runs
             if not running:
                 break  # the time is over
+            meanwhile()
+            meanwhile = _nothing
             ended: list[Any] = ray.wait(list(running), num_returns=1, timeout=seconds_left())[0]
             if not ended:
                 _stop(running)
@@ -275,6 +279,10 @@ def train_packs(
                 with suppress(ray.exceptions.RayError):  # the pack failed, or its process died: the runs go on alone
                     diverged |= ray.get(task)
     return diverged
+
+
+def _nothing() -> None:
+    """What is left to do."""
 
 
 def _stop(running: dict[Any, list[Run]]) -> None:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -109,7 +110,7 @@ class Sweep:
         """The name of its folder."""
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
-    @property
+    @cached_property
     def looks(self) -> list[dict[str, Any]]:
         """The settings of the evaluation fields."""
         return looks(self.study, self.space)

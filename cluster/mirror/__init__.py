@@ -41,6 +41,19 @@ HERE = "http://127.0.0.1:5000"
 """Where `mlflow ui` serves, unless told otherwise."""
 NOWHERE = "none"
 """The address that stands for no MLflow: nothing is mirrored."""
+ORPHAN = """
+import os, subprocess, sys
+os.setsid()
+os.nice(19)
+try:
+    with open("/proc/self/autogroup", "w") as file:
+        file.write("19")
+except OSError:
+    pass
+subprocess.Popen(sys.argv[1:])
+"""
+"""Starts a process that is nobody's child, and last in line for a core from its first import on. Where Linux shares the
+cores out among sessions, niceness counts inside of one only, and the session is told too."""
 
 
 def tracking_uri(storage: Path) -> str:
@@ -165,11 +178,9 @@ def start_mirror(storage: Path, *, again: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     # -I and -P: nothing is imported from the folder that it starts in, which is of the storage.
-    # It is last in line for a core from its first import on.
-    orphan = "import os, subprocess, sys; os.nice(19); subprocess.Popen(sys.argv[1:], start_new_session=True)"
     with open(folder / "log.txt", "a") as log:
         subprocess.run(
-            [sys.executable, "-I", "-S", "-c", orphan, sys.executable, "-P", "-m", "cluster.mirror", str(storage),
+            [sys.executable, "-I", "-S", "-c", ORPHAN, sys.executable, "-P", "-m", "cluster.mirror", str(storage),
              *(["--again"] if again else []), *own],
             env=os.environ
             | {"MLFLOW_TRACKING_URI": tracking_uri(storage), "PYTHONPATH": path}

@@ -1,7 +1,12 @@
 """Law 3: `import genlib` brings neither engines nor heavy libraries, and costs little."""
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from genlib.collector import importing
 
 HEAVY = ("ray", "mlflow", "sklearn", "matplotlib", "scipy", "rich")
 
@@ -17,3 +22,18 @@ def test_genlib_prints_nothing(tiny, capfd):
 
     list(train(tiny))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_afterwards_what_it_was(enabled):
+    frozen, was = gc.get_freeze_count(), gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        kept = [[] for _ in range(1_000)]
+        with importing():
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled
+        assert gc.get_freeze_count() >= frozen + len(kept)
+    finally:
+        gc.unfreeze()
+        (gc.enable if was else gc.disable)()

@@ -14,6 +14,7 @@ from cluster.run import Run
 from cluster.storage import open_storage
 from genlib import InputError, PointDiffusion
 from genlib.settings import digits
+from tuning import engine
 from tuning.driver import Driver
 from tuning.engine import run_sweep
 from tuning.report import summary
@@ -46,6 +47,29 @@ def test_a_sweep_trains_once_evaluates_often_and_is_not_done_twice(tmp_path, ses
     again = run_sweep(asked, Placement(tmp_path))
     assert [row.metrics for row in again.rows] == [row.metrics for row in swept.rows]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("a-sweep/*/journal/*")} == stamps
+
+
+def test_a_sweep_that_is_over_starts_no_ray(tmp_path, session, monkeypatch):
+    def refused(*_, **__):
+        raise RuntimeError("Ray is asked for")
+
+    asked = sweep(seeds=(0, 1), confirm=1)
+    swept = run_sweep(asked, Placement(tmp_path, figures=1))
+    with monkeypatch.context() as without:
+        without.setattr(engine, "ray_session", refused)
+        again = run_sweep(asked, Placement(tmp_path, figures=1))
+        assert [(row.fields, row.metrics) for row in again.rows] == [(row.fields, row.metrics) for row in swept.rows]
+        assert again.results == swept.results
+        assert read_json(tmp_path / "a-sweep" / "sweep.json")["status"] == "FINISHED"
+        for more in (Placement(tmp_path, figures=6), Placement(tmp_path / "elsewhere")):
+            with pytest.raises(RuntimeError, match="asked for"):
+                run_sweep(asked, more)
+        with pytest.raises(RuntimeError, match="asked for"):
+            run_sweep(sweep(seeds=(0, 1)), Placement(tmp_path))
+    best = Run(swept.rows[0].study, tmp_path, sweep="a-sweep")
+    (best.evaluation_folder(best.study) / "metrics.json").write_text("damaged")
+    measured = run_sweep(asked, Placement(tmp_path, figures=1))
+    assert [row.metrics for row in measured.rows] == [row.metrics for row in swept.rows]
 
 
 def test_the_best_settings_are_confirmed_under_the_other_seeds(tmp_path, session):

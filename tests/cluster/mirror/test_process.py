@@ -1,12 +1,24 @@
-"""The mirror's process: it imports nothing from the storage that it shows."""
+"""The mirror's process: it imports nothing from the storage that it shows, and takes no core from training."""
 
 import os
 import signal
 import time
+from pathlib import Path
+
+import psutil
 
 from cluster.lease import is_alive, read_holder
 from cluster.mirror import NOWHERE, mirror_folder, start_mirror, wait_until_shown
 from cluster.storage import open_storage
+
+
+def end(folder):
+    """End the mirror that holds a folder."""
+    holder = read_holder(folder / "lease")
+    while holder is not None and is_alive(folder / "lease"):
+        os.kill(holder["pid"], signal.SIGTERM)
+        time.sleep(0.05)
+        holder = read_holder(folder / "lease")
 
 
 def test_files_planted_where_it_starts_are_not_run(tmp_path):
@@ -21,11 +33,24 @@ def test_files_planted_where_it_starts_are_not_run(tmp_path):
         assert wait_until_shown(storage) is None
         assert not mark.exists()
     finally:
-        holder = read_holder(folder / "lease")
-        while holder is not None and is_alive(folder / "lease"):
-            os.kill(holder["pid"], signal.SIGTERM)
+        end(folder)
+
+
+def test_it_is_last_in_line_for_a_core(tmp_path):
+    storage = open_storage(tmp_path / "runs")
+    folder = mirror_folder(storage)
+    start_mirror(storage)
+    try:
+        while not is_alive(folder / "lease"):
             time.sleep(0.05)
-            holder = read_holder(folder / "lease")
+        process = psutil.Process(read_holder(folder / "lease")["pid"])
+        assert process.nice() == 19
+        assert os.getsid(process.pid) not in (process.pid, os.getsid(0))  # nobody's child, in a session of its own
+        group = Path(f"/proc/{process.pid}/autogroup")
+        if group.exists():  # Linux shares the cores out among sessions
+            assert group.read_text().split()[-2:] == ["nice", "19"]
+    finally:
+        end(folder)
 
 
 def test_nowhere_is_no_mirror(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ whole commands in turns, wall clock. One is of sixteen runs of a net for which a
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from cluster.journal import read_segments
 from cluster.run import Run
 from experiments.bench.timing import TimingOptions, median_interval, scratch, show
 from experiments.command.arguments import read
@@ -54,6 +56,8 @@ CASES = {
         (0, 1, 2, 3),
     ),
 }
+REST = 15.0
+"""Seconds between commands, for the mirror of the last one to end."""
 WAYS = {"packed": "genlib", "alone": "genlib --no-packs", "stock": "Ray Tune, MLflowLoggerCallback"}
 
 
@@ -148,18 +152,37 @@ def service_cost(repeats: int) -> tuple[list[float], list[float]]:
     return ratios
 
 
-def sweep_seconds(case: str, repeats: int) -> dict[str, list[float]]:
-    """Wall seconds of whole commands, ours and the stock script in turns."""
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+class Timed(NamedTuple):
+    """Wall seconds of a command."""
+
+    whole: float
+    start: float
+    """Seconds until its first run began to compute."""
+
+
+def started(folder: Path) -> float:
+    """When the first run began to compute, as the journals say, or the results of the stock script."""
+    heads = [read_segments(path)[0].head["time"] for path in folder.glob("runs/bench/*/journal")]
+    first = [json.loads(path.read_text().splitlines()[0]) for path in folder.glob("results/*/*/result.json")]
+    return min([*heads, *(row["timestamp"] - row["time_total_s"] for row in first)])
+
+
+def sweep_seconds(case: str, repeats: int) -> dict[str, list[Timed]]:
+    """Whole commands, ours and the stock script in turns."""
+    seconds: dict[str, list[Timed]] = {way: [] for way in WAYS}
     for turn in range(repeats):
         ways = list(WAYS)
         for way in ways[turn % 3 :] + ways[: turn % 3]:
             with scratch() as folder:
-                began = time.monotonic()
+                began = time.time()
                 command = [sys.executable, __file__, "--only", f"{case} {way}", "--folder", folder]
                 subprocess.run(command, check=True, capture_output=True)
-                seconds[way].append(time.monotonic() - began)
-            sys.stderr.write(f"{case}, {way}: {CASES[case].runs} runs in {seconds[way][-1]:.1f} s\n")
+                timed = Timed(time.time() - began, started(Path(folder)) - began)
+                seconds[way].append(timed)
+                sys.stderr.write(
+                    f"{case}, {way}: {CASES[case].runs} runs in {timed.whole:.1f} s, the first after {timed.start:.1f} s\n"
+                )
+                time.sleep(REST)
     return seconds
 
 
@@ -180,16 +203,25 @@ def main(options: Options) -> None:
     show(table, "service", record=options.record)
     if options.sweeps:
         table = Table(title=f"Sweeps, whole commands, {options.sweeps} times in turns")
-        for column in ("sweep", "by", "seconds, median", "runs per minute", "stock's time / this"):
+        for column in (
+            "sweep",
+            "by",
+            "seconds, median",
+            "until one computes",
+            "runs per minute",
+            "stock's time / this",
+        ):
             table.add_column(column)
         for name, timed in CASES.items():
             seconds = sweep_seconds(name, options.sweeps)
             what = f"{timed.runs} runs of {timed.study.steps} updates, width {timed.study.width}"
-            for way, values in seconds.items():
+            for way, times in seconds.items():
+                values, starts = zip(*times, strict=True)
                 middle = float(np.median(values))
-                factor = np.median([b / a for a, b in zip(values, seconds["stock"], strict=True)])
+                factor = np.median([b.whole / a for a, b in zip(values, seconds["stock"], strict=True)])
                 spread = f"{middle:.1f} ({min(values):.1f} to {max(values):.1f})"
-                table.add_row(what, WAYS[way], spread, f"{timed.runs * 60 / middle:.0f}", f"{factor:.2f}")
+                start = f"{np.median(starts):.1f} ({min(starts):.1f} to {max(starts):.1f})"
+                table.add_row(what, WAYS[way], spread, start, f"{timed.runs * 60 / middle:.0f}", f"{factor:.2f}")
         show(table, "sweeps", record=options.record)
 
 

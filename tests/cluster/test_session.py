@@ -17,7 +17,6 @@ for cpus in (1, 2):
         with ray_session(4):  # the one that is open
             nodes.append(ray.get(core.remote()))
         assert available()["CPU"] == cpus
-    began = time.monotonic()
 print(len(set(nodes)), doing, available(3)["CPU"], ray.is_initialized())
 """
 

@@ -27,13 +27,13 @@ class Mirror:
     """MLflow's picture of one storage."""
 
     def __init__(self, storage: Path) -> None:
+        mark = read_json(storage / MARK)["id"]  # before the store, which makes the folder of its file
         uri = tracking_uri(storage)
         artifacts = (storage / "artifacts").as_uri() if not uri.startswith("http") else None
         self.storage, self.store = storage, Store(uri, artifacts)
         self.error = ""
         self._failures = 0
         self._check: Callable[[], None] = lambda: None
-        mark = read_json(storage / MARK)["id"]
         self.cursor = Cursor(mirror_folder(storage) / CURSOR)
         self.cursor.forget_all_but(
             {run for name in self.cursor.experiments() for run in self.store.keys(name).values()}

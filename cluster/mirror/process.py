@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.copies import MARK
 from cluster.directory import has_writer
 from cluster.files import StorageFailed, write_json
 from cluster.lease import Fenced, Held, Lease, is_alive
@@ -97,17 +98,18 @@ def _work(storage: Path, lease: Lease, own: Sequence[str], *, stays: bool) -> No
             sys.stderr.flush()
         if error:
             mirror = None  # what it remembers may be wrong
-        lives = True
+        lives = there = (storage / MARK).exists()  # else it was deleted, and is not to come back
         try:
             state = {"began": began, "ended": time.time(), "error": error, "own": list(own), "epoch": lease.epoch}
             lease.check()
-            write_json(mirror_folder(storage) / "state.json", state)
-            lives = something_lives(storage)
+            if there:
+                write_json(mirror_folder(storage) / "state.json", state)
+                lives = something_lives(storage)
         except (OSError, StorageFailed) as failure:  # a full disk, a storage that is away: it may come back
             error = error or str(failure)
         if changed or lives:
             quiet = time.monotonic()
-        if not stays and time.monotonic() - quiet > (PATIENCE if error else LINGER):
+        if not stays and time.monotonic() - quiet > (PATIENCE if error and there else LINGER):
             return
         wait = pause(time.time() - began, error, wait)
         until = time.monotonic() + wait

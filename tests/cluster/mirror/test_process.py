@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
-from cluster.lease import is_alive, read_holder
-from cluster.mirror import NOWHERE, mirror_folder, start_mirror, wait_until_shown
+from cluster.lease import Lease, is_alive, read_holder
+from cluster.mirror import NOWHERE, mirror_folder, process, start_mirror, wait_until_shown
 from cluster.storage import open_storage
 
 
@@ -59,3 +60,16 @@ def test_nowhere_is_no_mirror(tmp_path, monkeypatch):
     start_mirror(storage)
     assert wait_until_shown(storage) is None
     assert not (storage / ".mirror").exists()
+
+
+def test_nobody_waits_for_a_storage_that_was_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "LINGER", 0.2)
+    monkeypatch.setattr(process, "LOOK", 0.05)
+    monkeypatch.setattr(process, "PATIENCE", None)  # what is compared with it fails
+    lease = Lease.claim(tmp_path / "lease")
+    process._work(tmp_path / "deleted", lease, [], stays=False)
+    assert not (tmp_path / "deleted").exists()
+    open_storage(tmp_path / "there")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+    with pytest.raises(TypeError, match="NoneType"):
+        process._work(tmp_path / "there", lease, [], stays=False)

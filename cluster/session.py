@@ -7,10 +7,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -19,6 +20,8 @@ from cluster.copies import MARK
 from cluster.files import read_json
 from cluster.project import ROOT
 from genlib import InputError
+
+AUTOSCALER = "ray/autoscaler/_private/monitor.py"
 
 
 @contextmanager
@@ -94,7 +97,17 @@ def _session(cpus: int | None, verbose: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        if not remote:
+            _kill_autoscaler()
         ray.shutdown()
+
+
+def _kill_autoscaler() -> None:
+    """On one machine it has nothing to do, and would take a second to end."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(word.endswith(AUTOSCALER) for word in process.cmdline()):
+                process.kill()
 
 
 def probe_storage(storage: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -37,6 +38,7 @@ def fit_trials(
     if driver.seconds_left == 0:
         return
     quiet()
+    _count_no_callbacks()
     if not driver.placement.verbose:  # a trial that fails says so in its run's directory, in one sentence
         logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     sweep, placement, epoch = driver.sweep, driver.placement, driver.folder.lease.epoch
@@ -101,6 +103,14 @@ def optuna_search(driver: Driver) -> Any:
     return OptunaSearch(
         space, metric="value", mode=sweep.mode, sampler=sampler, points_to_evaluate=driver.proposed or None
     )
+
+
+def _count_no_callbacks() -> None:
+    """Ray counts callbacks for statistics that are turned off, and imports MLflow for that: a second."""
+    with suppress(ImportError):
+        from ray.air._internal import usage
+
+        usage.tag_callbacks = lambda callbacks: False
 
 
 def _scheduler(driver: Driver) -> Any:

@@ -70,6 +70,6 @@ def test_nobody_waits_for_a_storage_that_was_deleted(tmp_path, monkeypatch):
     process._work(tmp_path / "deleted", lease, [], stays=False)
     assert not (tmp_path / "deleted").exists()
     open_storage(tmp_path / "there")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+    (tmp_path / "there" / "mlflow.db").write_text("no database, " * 1_000)
     with pytest.raises(TypeError, match="NoneType"):
         process._work(tmp_path / "there", lease, [], stays=False)

@@ -1,11 +1,15 @@
 """One run: where it is kept, how it is resumed, on how many workers it trains, what MLflow shows of it."""
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+# Ray and MLflow report on their users at every start, unless told otherwise: so they are, before anything imports them.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from cluster.directory import Result, read_result
 from cluster.storage import find_run, open_storage, run_folders
+from genlib.importing import given_later
 
 if TYPE_CHECKING:
     from cluster.execution import execute
@@ -13,10 +17,6 @@ if TYPE_CHECKING:
     from cluster.run import Run
     from cluster.states import Origin
     from cluster.workers import Workers
-
-# Ray and MLflow report on their users at every start, unless told otherwise: so they are, before anything imports them.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 __all__ = [
     "Origin",
@@ -42,8 +42,5 @@ LATER = {
 }
 """What needs torch is imported when it is used: to list runs takes none of it."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in LATER:
-        raise AttributeError(f"module 'cluster' has no attribute '{name}'")
-    return getattr(import_module(LATER[name]), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = given_later("cluster", LATER)

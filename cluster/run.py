@@ -1,7 +1,7 @@
 """Doing a run: a study in a storage folder is trained, evaluated and marked, in `<storage>/<study or sweep>/<key>/`.
 
 The same study there is the same run. Doing it again skips what is finished and resumes what is not; there is no other
-resume mechanism to learn. What its directory holds, and how it is read, is `cluster.directory`'s.
+resume mechanism to learn. What its directory holds is `cluster.directory`'s, how it is opened `cluster.opening`'s.
 """
 
 from __future__ import annotations

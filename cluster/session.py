@@ -34,11 +34,9 @@ def ray_session(
 
     Arguments:
         meanwhile: done in this thread while Ray starts in another.
-
-    A session that ends takes a second. It does so in the background; the next one, and the process's end, wait for it.
     """
     quiet()
-    if _is_open():
+    if ray.is_initialized():
         meanwhile()
         yield
         return
@@ -53,7 +51,7 @@ def ray_session(
             failed.append(error)
             there.set()
 
-    holder = threading.Thread(target=hold, name="Ray's session")
+    holder = threading.Thread(target=hold, name="Ray's session", daemon=True)
     holder.start()
     try:
         meanwhile()
@@ -62,19 +60,9 @@ def ray_session(
             raise failed[0]
         yield
     finally:
+        there.wait()
         over.set()
-        _ending.append(holder)
-
-
-_ending: list[threading.Thread] = []
-"""Threads whose sessions are about to end."""
-
-
-def _is_open() -> bool:
-    """Whether this process has a session that somebody holds."""
-    while _ending:
-        _ending.pop().join()
-    return ray.is_initialized()
+        holder.join()
 
 
 @contextmanager
@@ -157,7 +145,7 @@ def resources() -> dict[str, float]:
 
 def available(cpus: int | None = None) -> dict[str, float]:
     """CPUs and GPUs of the cluster that a session would use; an embedded one need not be started to know."""
-    if _is_open():
+    if ray.is_initialized():
         return resources()
     if "RAY_ADDRESS" in os.environ:
         with ray_session():

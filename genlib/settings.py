@@ -98,7 +98,10 @@ def coerce(cls: type, name: str, value: Any) -> Any:
     hint = _hints(cls)[name]
     kind = get_origin(hint)
     if kind is Literal:
-        values = tuple(member for member in get_args(hint) if isinstance(value, type(member)) and value == member)[:1]
+        for member in get_args(hint):
+            if isinstance(value, type(member)) and value == member:
+                return member
+        values: tuple[Any, ...] = (None,)
     elif kind is not tuple:
         values = (_scalar(hint, value),)
     elif isinstance(value, str) or not isinstance(value, Iterable):
@@ -106,8 +109,7 @@ def coerce(cls: type, name: str, value: Any) -> Any:
     else:
         values = tuple(_scalar(get_args(hint)[0], item) for item in value)
     metadata = cls.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
-    fits = all(item is not None and (kind is Literal or _within(item, metadata)) for item in values)
-    if not fits or (kind is not tuple and not values):
+    if any(item is None or not _within(item, metadata) for item in values):
         raise InputError(f"{cls.__name__}.{name}: got {value!r}; allowed is {allowed(cls, name)}.")
     return values if kind is tuple else values[0]
 

@@ -47,3 +47,12 @@ def test_what_is_not_needed_is_not_imported(code, without):
     code = f"import sys; {code}; print(sorted({without} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_names_and_modules_are_there_however_they_are_asked_for():
+    code = (
+        "import genlib; assert genlib.settings.coerce; assert 'train' in dir(genlib); from genlib import own\n"
+        "import cluster, tuning; assert 'Run' in dir(cluster); assert 'run_sweep' in dir(tuning)\n"
+        "assert not hasattr(genlib, '__wrapped__')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -164,7 +164,7 @@ def tree(tmp_path_factory):
         ),
     )
     insert(
-        tree / "genlib" / "__init__.py",
+        tree / "genlib" / "face.py",
         (after, after + the_class),
         ('    "State",\n', '    "State",\n    "StraightLine",\n'),
     )

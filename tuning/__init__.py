@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from genlib.collector import importing
+from genlib.importing import given_later, uncollected
 
-with importing():
+with uncollected():
     from tuning.sweep import Placement, Sweep, Swept, plan
 
 if TYPE_CHECKING:
@@ -20,8 +19,5 @@ __all__ = ["Placement", "Sweep", "Swept", "gathering", "plan", "run_many", "run_
 LATER = {"run_sweep": "tuning.engine", "gathering": "tuning.folder", "run_many": "tuning.many"}
 """What needs Ray Tune is imported when it is used: that takes more than a second, and `--help` needs none of it."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in LATER:
-        raise AttributeError(f"module 'tuning' has no attribute '{name}'")
-    return getattr(import_module(LATER[name]), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = given_later("tuning", LATER)

@@ -45,6 +45,7 @@ class Driver:
         """What the driver does beside training, in words."""
         self._folder: SweepFolder | None = None
         self._studies: dict[str, Study[Any]] = {}
+        self._notes: dict[str, list[str]] = {}
         self._began = time.monotonic()
 
     @property
@@ -118,7 +119,9 @@ class Driver:
         """The run of a setting and a seed."""
         known = f"{setting}, {seed}"
         study = self._studies.get(known) or self._studies.setdefault(known, self.sweep.with_setting(setting, seed))
-        return Run(study, self.placement.storage, sweep=self.sweep.slug, drivers=self.drivers, taking_over=True)
+        run = Run(study, self.placement.storage, sweep=self.sweep.slug, drivers=self.drivers, taking_over=True)
+        run.notes = self._notes.setdefault(run.key, run.notes)  # each is told once
+        return run
 
     @property
     def drivers(self) -> dict[str, int]:

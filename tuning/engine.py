@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -52,19 +52,27 @@ def run_sweep(
         check(sweep, placement)
     open_storage(placement.storage)
     driver = Driver(sweep, placement)
-    driver.doing = "starting Ray"
-    with driver.holding(), watch(driver) if watch else nullcontext(), ExitStack() as session:
+    driver.doing = "looking at what is there"
+    with (
+        driver.holding(),
+        watch(driver) if watch else nullcontext(),
+        on_stop(driver.settle),  # Ray, started by another thread, sets no handlers of its own
+    ):
         if _is_over(driver):
             return driver.swept()
-        preparing = partial(_prepare, driver)
-        session.enter_context(ray_session(placement.cpus, verbose=placement.verbose, meanwhile=preparing))
-        session.enter_context(on_stop(driver.settle))  # after Ray, which sets a handler of its own
-        probe_storage(placement.storage)
-        driver.doing = ""
-        _search(driver)
-        _tune_settings(driver, _confirmed(driver), stopping=False)
-        _draw(driver)
-        return driver.swept()
+        driver.doing = "starting Ray"
+        with ray_session(placement.cpus, verbose=placement.verbose, meanwhile=partial(_prepare, driver)):
+            return _run(driver)
+
+
+def _run(driver: Driver) -> Swept:
+    """Run what is left of a sweep, in the session that is open."""
+    probe_storage(driver.placement.storage)
+    driver.doing = ""
+    _search(driver)
+    _tune_settings(driver, _confirmed(driver), stopping=False)
+    _draw(driver)
+    return driver.swept()
 
 
 def _prepare(driver: Driver) -> None:
@@ -83,15 +91,17 @@ def _import_tune() -> None:
 
 def _is_over(driver: Driver) -> bool:
     """Whether all that the sweep asks for is there, so that nothing needs Ray."""
-    sweep = driver.sweep
-    if sweep.search == "optuna" or driver.seconds_left == 0:
+    if driver.sweep.search == "optuna" or driver.seconds_left == 0:
         return False
 
-    def is_done(pairs: Sequence[tuple[Setting, int]]) -> bool:
+    def are_done(pairs: Sequence[tuple[Setting, int]]) -> bool:
+        ended = all(_is_trained(driver, driver.run(*pair)) for pair in pairs)  # quickly told, and mostly not so
+        if not ended or not all(_is_done(driver, *pair) for pair in pairs):
+            return False
         driver.add(*pairs)
-        return all(_is_done(driver, *pair) for pair in pairs)
+        return True
 
-    return is_done(_first(sweep)) and is_done(_confirmed(driver)) and not _undrawn(driver)
+    return are_done(_first(driver.sweep)) and are_done(_confirmed(driver)) and not _undrawn(driver)
 
 
 def _search(driver: Driver) -> None:
@@ -122,7 +132,9 @@ def _confirmed(driver: Driver) -> list[tuple[Setting, int]]:
     settings = [
         setting
         for key, (setting, seed) in driver.tried.items()
-        if key not in driver.stopped and read_result(driver.run(setting, seed).path).status == "FINISHED"
+        if seed == sweep.seeds[0]
+        and key not in driver.stopped
+        and read_result(driver.run(setting, seed).path).status == "FINISHED"
     ]
     if sweep.confirm:
         varied = [name for name in sweep.space if name not in sweep.looks[0]]
@@ -141,14 +153,15 @@ def _undrawn(driver: Driver) -> list[list[Study[Any]]]:
     for row in driver.swept().rows[: driver.placement.figures]:
         if driver.sweep.seeds[0] in row.metrics:
             looks.setdefault(row.study.key(), []).append(row.study)
-    runs = {key: Run(studies[0], driver.placement.storage, sweep=driver.sweep.slug) for key, studies in looks.items()}
+    runs = {key: driver.run(*driver.tried[key]) for key in looks}
     return [studies for key, studies in looks.items() if runs[key].known(studies, figures=True) is None]
 
 
 def _draw(driver: Driver) -> None:
     """Draw the best settings."""
     looks = _undrawn(driver)
-    driver.doing = "drawing the best"
+    if looks:
+        driver.doing = f"drawing the best {sum(map(len, looks))}"
     place = (driver.placement.storage, driver.sweep.slug, driver.drivers)
     needs = {"num_cpus": driver.placement.workers.cpus}
     drawn = [_drawn.options(**needs).remote(pack((studies, *place))) for studies in looks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,8 +91,8 @@ def run_many(
     packed = packs and workers.most == 1 and not workers.gpus
 
     def prepare() -> None:
-        if packed:  # times them
-            _with_packs(_tasks(runs, work, storage, evaluated=evaluated), 1)
+        if packed:
+            packing_of(_untrained(runs.values()), 1)  # which times them
 
     with (
         ray_session(cpus, meanwhile=prepare),
@@ -163,10 +163,9 @@ def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
     """Tasks that train runs as one, before those that do the rest with each of them."""
     wanted = {task.path: task.runs[0] for task in reversed(tasks) if task.is_wanted}  # of looks at one run, the first
     runs = {run.study: run for run in reversed(wanted.values())}
-    untrained = [study for study, run in runs.items() if run.result().status not in ("FINISHED", "FAILED")]
     packs: list[Task] = []
     before: dict[Path, Path] = {}
-    packing = packing_of(untrained, at_once)
+    packing = packing_of(_untrained(runs.values()), at_once)
     say_where_tight(packing)
     for stage in packing.stages:
         earlier = frozenset(task.path for task in packs)
@@ -176,6 +175,11 @@ def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
             before |= {runs[study].path: place for study in members}
     after = {task.path: task.after | {before[task.path]} for task in tasks if task.path in before}
     return [*packs, *(task._replace(after=after.get(task.path, task.after)) for task in tasks)]
+
+
+def _untrained(runs: Iterable[Run]) -> list[Study[Any]]:
+    """The studies of those runs that are to be trained."""
+    return [run.study for run in runs if run.result().status not in ("FINISHED", "FAILED")]
 
 
 def _before(run: Run, runs: dict[Study[Any], Run]) -> frozenset[Path]:

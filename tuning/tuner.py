@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from contextlib import suppress
 from typing import Any
@@ -106,7 +107,9 @@ def optuna_search(driver: Driver) -> Any:
 
 
 def _count_no_callbacks() -> None:
-    """Ray counts callbacks for statistics that are turned off, and imports MLflow for that: a second."""
+    """Ray counts callbacks also where its statistics are turned off, and imports MLflow for that, a second: keep it."""
+    if os.environ.get("RAY_USAGE_STATS_ENABLED") != "0":
+        return
     with suppress(ImportError):
         from ray.air._internal import usage
 

@@ -17,9 +17,10 @@ from cluster.mirror import CURSOR, WAITING, in_a_line, mirror_folder, state_of
 from cluster.storage import open_storage, run_folders, sweep_folders
 from genlib import InputError
 
-LOOK, LINGER, LONGEST_WAIT, PATIENCE = 0.5, 10.0, 30.0, 3_600.0
-"""Seconds between looks; how long it stays when all is shown; the longest pause while MLflow does not answer; and how
-long it tries when nothing runs any more: after that the next command, or `experiments/mirror.py`, takes it up again."""
+LOOK, LINGER, LONGEST_WAIT, PATIENCE, AWAY = 0.5, 10.0, 30.0, 3_600.0, 120.0
+"""Seconds between looks; how long it stays when all is shown; the longest pause while MLflow does not answer; how long
+it tries when nothing runs any more, and how long where the storage is not there: after that the next command, or
+`experiments/mirror.py`, takes it up again."""
 
 
 def mirror_until_done(storage: Path, *, again: bool = False, own: Sequence[str] = (), stays: bool = False) -> None:
@@ -98,18 +99,20 @@ def _work(storage: Path, lease: Lease, own: Sequence[str], *, stays: bool) -> No
             sys.stderr.flush()
         if error:
             mirror = None  # what it remembers may be wrong
-        lives = there = (storage / MARK).exists()  # else it was deleted, and is not to come back
+        lives = there = True
         try:
+            lives = there = (storage / MARK).exists()
             state = {"began": began, "ended": time.time(), "error": error, "own": list(own), "epoch": lease.epoch}
             lease.check()
-            if there:
+            if there:  # else it was deleted, and is not to come back, or is away, and may
                 write_json(mirror_folder(storage) / "state.json", state)
                 lives = something_lives(storage)
         except (OSError, StorageFailed) as failure:  # a full disk, a storage that is away: it may come back
             error = error or str(failure)
         if changed or lives:
             quiet = time.monotonic()
-        if not stays and time.monotonic() - quiet > (PATIENCE if error and there else LINGER):
+        patience = (PATIENCE if there else AWAY) if error else LINGER
+        if not stays and time.monotonic() - quiet > patience:
             return
         wait = pause(time.time() - began, error, wait)
         until = time.monotonic() + wait

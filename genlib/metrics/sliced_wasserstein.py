@@ -37,7 +37,9 @@ def sliced_wasserstein_floor(real: Sequence[Float[Tensor, "n d"]]) -> float:
 def _in_order(projected: Float[Tensor, "n directions"]) -> Float[Tensor, "directions n"]:
     """The projections on each direction in order. On a CPU numpy sorts eight times as fast as torch."""
     rows = projected.detach().T.contiguous()
-    return torch.from_numpy(np.sort(rows.numpy(), axis=1)) if rows.device.type == "cpu" else rows.sort(1).values
+    if rows.device.type != "cpu" or rows.dtype not in (torch.float32, torch.float64):
+        return rows.sort(1).values
+    return torch.from_numpy(np.sort(rows.numpy(), axis=1))
 
 
 def _directions(dimensions: int) -> Tensor:

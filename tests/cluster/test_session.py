@@ -1,4 +1,4 @@
-"""Ray's session, held by a thread: it ends behind the scenes, and the next one waits for that."""
+"""Ray's session, held by a thread: it is there for what is inside, and gone afterwards."""
 
 import subprocess
 import sys

@@ -72,6 +72,16 @@ def test_a_sweep_that_is_over_starts_no_ray(tmp_path, session, monkeypatch):
     assert [row.metrics for row in measured.rows] == [row.metrics for row in swept.rows]
 
 
+def test_every_setting_is_confirmed_once(tmp_path, session):
+    asked = sweep(space={"schedule": ["exp3", "exp5"]}, seeds=(0, 1), stopping="median")
+    swept = run_sweep(asked, Placement(tmp_path))
+    assert len(swept.results) == 4
+    driver = Driver(asked, Placement(tmp_path))
+    with driver.holding():
+        assert engine._is_over(driver)  # which has listed all four by now
+        assert engine._confirmed(driver) == [({"schedule": "exp3"}, 1), ({"schedule": "exp5"}, 1)]
+
+
 def test_the_best_settings_are_confirmed_under_the_other_seeds(tmp_path, session):
     swept = run_sweep(sweep(seeds=(0, 1, 2), confirm=1), Placement(tmp_path))
     assert len(swept.results) == 2 + 2

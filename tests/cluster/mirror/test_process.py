@@ -63,7 +63,7 @@ def test_nowhere_is_no_mirror(tmp_path, monkeypatch):
 
 
 def test_nobody_waits_for_a_storage_that_was_deleted(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "LINGER", 0.2)
+    monkeypatch.setattr(process, "AWAY", 0.2)
     monkeypatch.setattr(process, "LOOK", 0.05)
     monkeypatch.setattr(process, "PATIENCE", None)  # what is compared with it fails
     lease = Lease.claim(tmp_path / "lease")

@@ -29,7 +29,7 @@ from cluster.packs import execute_pack
 from cluster.parcel import Parcel, pack, unpack
 from cluster.plan import TIGHT, Plan, memory_left, probe
 from cluster.run import Run
-from genlib import Diverged, Launch, Progress, Study
+from genlib import Diverged, Launch, Progress, Study, train
 from genlib.memory import memory_of
 from genlib.packs import shape_of, train_pack
 from genlib.training import one_thread
@@ -155,13 +155,13 @@ def is_here(device: str) -> bool:
 
 
 def seconds_per_update(studies: Sequence[Study[Any]], launch: Launch) -> float:
-    """Seconds that an update of a member takes in a pack of these studies.
+    """Seconds that an update takes a study that trains alone, or a member in a pack of several.
 
     On a CPU they are this thread's own seconds, and of the fastest update: Ray, which starts meanwhile, uses the cores.
     """
     # At a rate at which none diverges, for the time does not depend on it.
     endless = [replace(study, steps=10**9, log_every=1, validate_every=10**9, learning_rate=1e-6) for study in studies]
-    progress = train_pack(endless, launch=launch)
+    progress: Any = train_pack(endless, launch=launch) if len(studies) > 1 else train(endless[0], launch=launch)
     next(progress)  # warms up
     clock = time.thread_time if launch.kind == "cpu" else time.perf_counter
     times = [clock()]

@@ -52,9 +52,9 @@ except OSError:
     pass
 subprocess.Popen(sys.argv[1:])
 """
-"""Starts a process that is nobody's child, and takes a tenth of a core at most from who trains, from its first import on:
-with less, MLflow would show nothing for minutes. Where Linux shares the cores out among sessions, niceness counts inside
-of one only, and the session is told too."""
+"""Starts a process that is nobody's child, and takes a tenth of a core at most from who trains, from its first import
+on: with less, MLflow would show nothing for minutes. Where Linux shares the cores out among sessions, niceness counts
+inside of one only, and the session is told too."""
 
 
 def tracking_uri(storage: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -149,12 +149,13 @@ class Driver:
             return  # the sweep's time was over: the run was not hopeless
         self.folder.lease.check()
         run.take_and_mark("FINISHED", "", stopped_early=step)
-        self.note_stopped(key, step)
+        self.note_stopped({key: step})
 
-    def note_stopped(self, key: str, step: int) -> None:
-        """Put a run that was stopped early into the record."""
-        if self.stopped.get(key) != step:
-            self.folder.write(stopped=self.stopped | {key: step})
+    def note_stopped(self, steps: Mapping[str, int]) -> None:
+        """Put runs that were stopped early into the record: key → update."""
+        stopped = {**self.stopped, **steps}
+        if stopped != self.stopped:
+            self.folder.write(stopped=stopped)
 
     @property
     def stopped(self) -> dict[str, int]:

@@ -253,9 +253,9 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
         meanwhile=_import_tune if sweep.evaluates else lambda: None,
     )
     refreshing.catch_up(placement.storage)
-    for run in runs.values() if stops else ():
-        if (step := run.result().stopped_early) is not None:
-            driver.note_stopped(run.key, step)
+    if stops:
+        ended = {run.key: run.result().stopped_early for run in runs.values()}
+        driver.note_stopped({key: step for key, step in ended.items() if step is not None})
     return diverged
 
 

@@ -21,8 +21,9 @@ def uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
-        gc.unfreeze()  # both together: all is old now
+        if not gc.get_freeze_count():  # else somebody keeps things frozen
+            gc.freeze()
+            gc.unfreeze()  # both together: all is old now
         if enabled:
             gc.enable()
 

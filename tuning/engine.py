@@ -53,15 +53,14 @@ def run_sweep(
     open_storage(placement.storage)
     driver = Driver(sweep, placement)
     driver.doing = "looking at what is there"
-    with (
-        driver.holding(),
-        watch(driver) if watch else nullcontext(),
-        on_stop(driver.settle),  # Ray, started by another thread, sets no handlers of its own
-    ):
+    with driver.holding(), watch(driver) if watch else nullcontext(), on_stop(driver.settle):
         if _is_over(driver):
             return driver.swept()
         driver.doing = "starting Ray"
-        with ray_session(placement.cpus, verbose=placement.verbose, meanwhile=partial(_prepare, driver)):
+        with (
+            ray_session(placement.cpus, verbose=placement.verbose, meanwhile=partial(_prepare, driver)),
+            on_stop(driver.settle),  # once more, for Ray's core has set a handler that aborts
+        ):
             return _run(driver)
 
 
@@ -78,7 +77,7 @@ def _run(driver: Driver) -> Swept:
 def _prepare(driver: Driver) -> None:
     """What can be done while Ray starts: time packs, and import Tune for what is not packed, which takes a second."""
     packed = 0
-    studies = [driver.sweep.with_setting(*pair) for pair in _first(driver.sweep)]
+    studies = [driver.sweep.with_setting(*pair) for pair in _first(driver)]
     if _may_pack(driver, stopping=True):
         packed = sum(map(len, packing_of(_untrained(driver, studies), 1, device=driver.placement.device).packs))
     if packed < max(1, len(studies)):
@@ -90,18 +89,17 @@ def _import_tune() -> None:
 
 
 def _is_over(driver: Driver) -> bool:
-    """Whether all that the sweep asks for is there, so that nothing needs Ray."""
+    """Whether all that the sweep asks for is there, so that nothing needs Ray. What Optuna asks for, it alone knows."""
     if driver.sweep.search == "optuna" or driver.seconds_left == 0:
         return False
-
-    def are_done(pairs: Sequence[tuple[Setting, int]]) -> bool:
-        ended = all(_is_trained(driver, driver.run(*pair)) for pair in pairs)  # quickly told, and mostly not so
-        if not ended or not all(_is_done(driver, *pair) for pair in pairs):
-            return False
-        driver.add(*pairs)
-        return True
-
-    return are_done(_first(driver.sweep)) and are_done(_confirmed(driver)) and not _undrawn(driver)
+    pairs: list[tuple[Setting, int]] = []
+    for asked in (_first, _confirmed):
+        more = asked(driver)
+        if not all(_is_trained(driver, driver.run(*pair)) for pair in more):
+            return False  # quickly told, and mostly so
+        driver.add(*more)
+        pairs += more
+    return all(_is_done(driver, *pair) for pair in pairs) and not _undrawn(driver)
 
 
 def _search(driver: Driver) -> None:
@@ -110,11 +108,12 @@ def _search(driver: Driver) -> None:
     if sweep.search == "optuna":
         _tune_by_optuna(driver)
     else:
-        _tune_settings(driver, _first(sweep))
+        _tune_settings(driver, _first(driver))
 
 
-def _first(sweep: Sweep) -> list[tuple[Setting, int]]:
+def _first(driver: Driver) -> list[tuple[Setting, int]]:
     """The settings that are run first, each under its seed."""
+    sweep = driver.sweep
     seeds = sweep.seeds if _at_one_go(sweep) else sweep.seeds[:1]
     return [(setting, seed) for seed in seeds for setting in sweep.settings()]
 
@@ -161,7 +160,7 @@ def _draw(driver: Driver) -> None:
     """Draw the best settings."""
     looks = _undrawn(driver)
     if looks:
-        driver.doing = f"drawing the best {sum(map(len, looks))}"
+        driver.doing = "drawing the best"
     place = (driver.placement.storage, driver.sweep.slug, driver.drivers)
     needs = {"num_cpus": driver.placement.workers.cpus}
     drawn = [_drawn.options(**needs).remote(pack((studies, *place))) for studies in looks]

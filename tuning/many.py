@@ -92,7 +92,7 @@ def run_many(
 
     def prepare() -> None:
         if packed:
-            packing_of(_untrained(runs.values()), 1)  # which times them
+            packing_of([run.study for run in _untrained(runs.values())], 1)  # which times them
 
     with (
         ray_session(cpus, meanwhile=prepare),
@@ -161,11 +161,11 @@ def _task(run: Run, work: Callable[[Run], Any], after: frozenset[Path], is_wante
 
 def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
     """Tasks that train runs as one, before those that do the rest with each of them."""
-    wanted = {task.path: task.runs[0] for task in reversed(tasks) if task.is_wanted}  # of looks at one run, the first
-    runs = {run.study: run for run in reversed(wanted.values())}
+    untrained = _untrained(task.runs[0] for task in tasks if task.is_wanted)
+    runs = {run.study: run for run in untrained}
     packs: list[Task] = []
     before: dict[Path, Path] = {}
-    packing = packing_of(_untrained(runs.values()), at_once)
+    packing = packing_of(runs, at_once)
     say_where_tight(packing)
     for stage in packing.stages:
         earlier = frozenset(task.path for task in packs)
@@ -177,9 +177,12 @@ def _with_packs(tasks: list[Task], at_once: int) -> list[Task]:
     return [*packs, *(task._replace(after=after.get(task.path, task.after)) for task in tasks)]
 
 
-def _untrained(runs: Iterable[Run]) -> list[Study[Any]]:
-    """The studies of those runs that are to be trained."""
-    return [run.study for run in runs if run.result().status not in ("FINISHED", "FAILED")]
+def _untrained(runs: Iterable[Run]) -> list[Run]:
+    """Those that are to be trained; of several looks at one run, the first."""
+    first: dict[Path, Run] = {}
+    for run in runs:
+        first.setdefault(run.path, run)
+    return [run for run in first.values() if run.result().status not in ("FINISHED", "FAILED")]
 
 
 def _before(run: Run, runs: dict[Study[Any], Run]) -> frozenset[Path]:

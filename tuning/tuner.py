@@ -107,7 +107,7 @@ def optuna_search(driver: Driver) -> Any:
 
 
 def _count_no_callbacks() -> None:
-    """Ray counts callbacks also where its statistics are turned off, and imports MLflow for that, a second: keep it."""
+    """Spare a second: Ray counts callbacks also where its statistics are turned off, and imports MLflow for that."""
     if os.environ.get("RAY_USAGE_STATS_ENABLED") != "0":
         return
     with suppress(ImportError):

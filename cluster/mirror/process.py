@@ -99,12 +99,11 @@ def _work(storage: Path, lease: Lease, own: Sequence[str], *, stays: bool) -> No
             sys.stderr.flush()
         if error:
             mirror = None  # what it remembers may be wrong
-        lives = there = True
+        lives, there = False, _is_there(storage)
         try:
-            lives = there = (storage / MARK).exists()
             state = {"began": began, "ended": time.time(), "error": error, "own": list(own), "epoch": lease.epoch}
             lease.check()
-            if there:  # else it was deleted, and is not to come back, or is away, and may
+            if there:  # else it is not to come back by this
                 write_json(mirror_folder(storage) / "state.json", state)
                 lives = something_lives(storage)
         except (OSError, StorageFailed) as failure:  # a full disk, a storage that is away: it may come back
@@ -118,6 +117,14 @@ def _work(storage: Path, lease: Lease, own: Sequence[str], *, stays: bool) -> No
         until = time.monotonic() + wait
         while time.monotonic() < until and _asked(storage) == asked:
             time.sleep(min(LOOK, wait))
+
+
+def _is_there(storage: Path) -> bool:
+    """Whether a storage can be seen: it may have been deleted, or be away."""
+    try:
+        return (storage / MARK).exists()
+    except OSError:
+        return False
 
 
 def _asked(storage: Path) -> int:

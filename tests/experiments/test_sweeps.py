@@ -9,6 +9,7 @@ import pytest
 from support.scripts import ROOT, launch, run_script
 
 from cluster.directory import read_result
+from cluster.files import read_json
 from cluster.journal import last_row
 from cluster.storage import run_folders
 from genlib import PointDiffusion
@@ -61,7 +62,7 @@ def test_the_leaderboard_ends_in_a_table_and_pictures_and_goes_on_where_it_was(t
         done = run_script("leaderboard_points", *options)
         assert done.returncode == 0, done.stderr
     runs = json.loads(done.stdout.splitlines()[-1])["runs"]
-    assert len(runs) == 16
+    assert len(runs) == 12  # four methods, three budgets
     folder = tmp_path / "runs" / "leaderboard-points-0.002"
     assert {"evaluations.png", "training_time.png", "leaderboard.md", "leaderboard.json"} <= {
         path.name for path in folder.iterdir()
@@ -97,6 +98,9 @@ def test_a_sweep_that_is_stopped_keeps_the_states_of_its_runs(tmp_path, name):
     process.send_signal(name)
     assert process.wait(timeout=60) == 128 + name
     assert time.monotonic() - began < 12
+    assert f"stopped by {signal.Signals(name).name}" in said.read_text()
+    assert "***" not in said.read_text()  # Ray's core would abort after three seconds
+    assert read_json(storage / "long" / "sweep.json")["status"] == "KILLED"
     runs = list(run_folders(storage))
     assert [read_result(path).status for path in runs] == ["KILLED", "KILLED"]
     for path in runs:

@@ -65,10 +65,17 @@ def test_nowhere_is_no_mirror(tmp_path, monkeypatch):
 def test_nobody_waits_for_a_storage_that_was_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "AWAY", 0.2)
     monkeypatch.setattr(process, "LOOK", 0.05)
-    monkeypatch.setattr(process, "PATIENCE", None)  # what is compared with it fails
     lease = Lease.claim(tmp_path / "lease")
     process._work(tmp_path / "deleted", lease, [], stays=False)
     assert not (tmp_path / "deleted").exists()
+    monkeypatch.setattr(process, "MARK", "x" * 300)  # what is asked for it answers with an error
+    process._work(tmp_path / "deleted", lease, [], stays=False)
+
+
+def test_who_waits_for_mlflow_is_patient(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "LOOK", 0.05)
+    monkeypatch.setattr(process, "PATIENCE", None)  # what is compared with it fails
+    lease = Lease.claim(tmp_path / "lease")
     open_storage(tmp_path / "there")
     (tmp_path / "there" / "mlflow.db").write_text("no database, " * 1_000)
     with pytest.raises(TypeError, match="NoneType"):

@@ -80,11 +80,12 @@ def _prepare(driver: Driver) -> None:
     studies = [driver.sweep.with_setting(*pair) for pair in _first(driver)]
     if _may_pack(driver, stopping=True):
         packed = sum(map(len, packing_of(_untrained(driver, studies), 1, device=driver.placement.device).packs))
-    if packed < max(1, len(studies)):
+    if not studies or packed < len(studies):  # Optuna has none yet
         _import_tune()
 
 
 def _import_tune() -> None:
+    """Import what `_try` needs, where there is time for it."""
     import_module("tuning.tuner")
 
 
@@ -249,7 +250,7 @@ def _train_packs(driver: Driver, studies: Sequence[Study[Any]], stopping: bool) 
         gpus=placement.workers.gpus,
         any_device=placement.any_device,
         seconds_left=lambda: driver.seconds_left,
-        meanwhile=_import_tune if sweep.evaluates else lambda: None,
+        meanwhile=_import_tune if sweep.evaluates else None,
     )
     refreshing.catch_up(placement.storage)
     if stops:

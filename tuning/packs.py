@@ -245,7 +245,7 @@ def train_packs(
     gpus: float = 0,
     any_device: bool = False,
     seconds_left: Callable[[], float | None] = lambda: None,
-    meanwhile: Callable[[], Any] = lambda: None,
+    meanwhile: Callable[[], Any] | None = None,
 ) -> set[str]:
     """Train every pack; what befalls a member is in its directory. Returns the keys of those that diverged.
 
@@ -269,8 +269,9 @@ def train_packs(
                 running[task] = runs
             if not running:
                 break  # the time is over
-            meanwhile()
-            meanwhile = _nothing
+            if meanwhile:
+                meanwhile()
+                meanwhile = None
             ended: list[Any] = ray.wait(list(running), num_returns=1, timeout=seconds_left())[0]
             if not ended:
                 _stop(running)
@@ -279,10 +280,6 @@ def train_packs(
                 with suppress(ray.exceptions.RayError):  # the pack failed, or its process died: the runs go on alone
                     diverged |= ray.get(task)
     return diverged
-
-
-def _nothing() -> None:
-    """What is left to do."""
 
 
 def _stop(running: dict[Any, list[Run]]) -> None:
